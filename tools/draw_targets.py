@@ -1,11 +1,15 @@
-"""Draw the creatures: images/*.svg (40 by 40 units) to 40 px RGBA pictures beside them.
+"""Draw the pictures that are kept as PNG from their SVG sources in images/.
 
-Chromium renders each drawing at 16 times its size on a transparent ground; the mean of
-every 16 by 16 block, taken with the colours premultiplied by alpha, is one pixel.
-Run as `python tools/draw_targets.py [name ...]`; set CHROMIUM to use another browser.
+A creature (40 by 40 units) becomes a 40 px RGBA picture: Chromium renders it at 16 times
+its size on a transparent ground; the mean of every 16 by 16 block, taken with the colours
+premultiplied by alpha, is one pixel. The logo and the cover are rendered as they are.
+Run as `python tools/draw_targets.py [name ...]`; CHROMIUM names another browser.
 """
 
-import io, os, shutil, sys
+import io
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +17,15 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 IMAGES = Path(__file__).resolve().parent.parent / "images"
-CREATURES = ("gecko", "butterfly", "mushroom")
 SIZE, TIMES = 40, 16
+CREATURES = ("gecko", "butterfly", "mushroom")
+PLAIN = {"logo": (256, 256), "cover": (1280, 640)}
 
 
-def render(page, svg: Path) -> np.ndarray:
-    "The drawing at `SIZE * TIMES` pixels a side, straight alpha, uint8."
+def render(page, svg: Path, width: int, height: int) -> np.ndarray:
+    "The drawing at `width` by `height` pixels, straight alpha, uint8."
     style = "html,body{margin:0;background:transparent} svg{display:block;width:100vw;height:100vh}"
+    page.set_viewport_size({"width": width, "height": height})
     page.set_content(f"<style>{style}</style>{svg.read_text(encoding='utf-8')}")
     png = page.screenshot(omit_background=True)
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
@@ -39,35 +45,42 @@ def shrink(big: np.ndarray) -> np.ndarray:
 
 def check(name: str, small: np.ndarray):
     "A target grows from its middle: opaque there, in one piece, with a clear margin."
-    solid = small[..., 3] > 25  # alpha 0.1, below which a cell counts as dead
-    rim = np.concatenate([small[0, :, 3], small[-1, :, 3], small[:, 0, 3], small[:, -1, 3]])
-    assert small[SIZE // 2, SIZE // 2, 3] == 255, f"{name}: the middle pixel is not opaque"
-    assert not rim.any(), f"{name}: no transparent margin"
-    reach = np.zeros_like(solid)
-    reach[SIZE // 2, SIZE // 2] = True
-    while True:
-        grown = np.pad(reach, 1)
-        grown = grown[1:-1, 1:-1] | grown[:-2, 1:-1] | grown[2:, 1:-1] | grown[1:-1, :-2] | grown[1:-1, 2:]
-        grown &= solid
-        if (grown == reach).all():
-            break
-        reach = grown
-    assert (reach == solid).all(), f"{name}: in more than one piece"
-    return solid.mean()
+    solid = np.pad(small[..., 3] > 25, 1)  # alpha 0.1, below which a cell counts as dead
+    rim = np.concatenate([small[[0, -1], :, 3].ravel(), small[:, [0, -1], 3].ravel()])
+    if small[SIZE // 2, SIZE // 2, 3] < 255:
+        sys.exit(f"{name}: the middle pixel is not opaque")
+    if rim.any():
+        sys.exit(f"{name}: no transparent margin")
+    reach, before = np.zeros_like(solid), None
+    reach[SIZE // 2 + 1, SIZE // 2 + 1] = True
+    while before is None or (reach != before).any():
+        before = reach
+        reach = solid & np.logical_or.reduce([np.roll(reach, s, a) for s in (-1, 0, 1) for a in (0, 1)])
+    if (reach != solid).any():
+        sys.exit(f"{name}: in more than one piece")
 
 
 def main(names):
+    for name in names:
+        if name not in CREATURES and name not in PLAIN:
+            sys.exit(f"no drawing named {name!r}; there are {', '.join([*CREATURES, *PLAIN])}")
     browser = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as play:
         chrome = play.chromium.launch(executable_path=browser, args=["--no-sandbox", "--force-color-profile=srgb"])
-        page = chrome.new_page(viewport={"width": SIZE * TIMES, "height": SIZE * TIMES})
+        page = chrome.new_page()
         for name in names:
-            small = shrink(render(page, IMAGES / f"{name}.svg"))
-            covered = check(name, small)
-            Image.fromarray(small).save(IMAGES / f"{name}.png", optimize=True)
-            print(f"images/{name}.png  {SIZE} by {SIZE}, {covered:.0%} covered")
+            picture = render(page, IMAGES / f"{name}.svg", *PLAIN.get(name, (SIZE * TIMES, SIZE * TIMES)))
+            if name in CREATURES:
+                picture = shrink(picture)
+                check(name, picture)
+            picture = Image.fromarray(picture)
+            if name == "cover":
+                picture = picture.convert("RGB")
+            file = IMAGES / f"{name}.png"
+            picture.save(file, optimize=True)
+            print(f"images/{file.name}  {picture.width} by {picture.height}, {file.stat().st_size / 1024:.1f} KB")
         chrome.close()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or CREATURES)
+    main(sys.argv[1:] or [*CREATURES, *PLAIN])
