@@ -7,8 +7,8 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/viz.html.md"""
 # %% auto #0
 __all__ = ['PALETTE', 'as_color', 'as_image', 'book_figure', 'show_images', 'Film', 'plot_loss']
 
-# %% ../nbs/90_viz.ipynb #a04f815f
-import base64, html, io, os, tempfile, warnings
+# %% ../nbs/90_viz.ipynb #91301a26
+import base64, html, io, os, tempfile
 from pathlib import Path
 from typing import Iterable, Sequence
 
@@ -20,63 +20,78 @@ from PIL import Image, ImageColor
 # %% ../nbs/90_viz.ipynb #64931f96
 PALETTE = dict(ink="#1f2430", paper="#fbf7ef", leaf="#2f7d5b", amber="#e0a030", coral="#d9603b", sky="#3b7ea1")
 
-# %% ../nbs/90_viz.ipynb #8db077cc
+# %% ../nbs/90_viz.ipynb #fdb7dc67
 def as_color(
-    color: str | float | Sequence[float],  # a name in `PALETTE`, a name or hex code that Pillow knows, a grey level, or (r, g, b)
+    color: str | float | Sequence[float],  # a name in `PALETTE` or in Pillow, a hex code, a grey level, (r, g, b)
 ) -> np.ndarray:                           # three float32 numbers from 0 to 1
     "Look up a colour."
     if isinstance(color, str):
         try: return np.array(ImageColor.getrgb(PALETTE.get(color, color))[:3], np.float32) / 255
         except ValueError:
-            raise ValueError(f"color: {color!r} is neither in PALETTE ({', '.join(PALETTE)}) nor known to Pillow") from None
+            known = ", ".join(PALETTE)
+            raise ValueError(f"color: {color!r} is neither in PALETTE ({known}) nor known to Pillow") from None
     rgb = np.asarray(color, np.float32)
     if rgb.shape not in ((), (3,)) or not ((rgb >= 0) & (rgb <= 1)).all():
         raise ValueError(f"color: expected a grey level or (r, g, b) from 0 to 1, got {color!r}")
     return np.broadcast_to(rgb, (3,)).copy()
 
-# %% ../nbs/90_viz.ipynb #a652d464
+# %% ../nbs/90_viz.ipynb #c16abefb
 def _as_array(picture) -> np.ndarray:
     "Check a picture and give it as a float32 array (C, H, W) from 0 to 1."
-    if hasattr(picture, "detach"): picture = picture.detach().cpu().float().numpy() if picture.is_floating_point() else picture.cpu().numpy()
-    a = np.asarray(picture)
-    if a.dtype.kind not in "fiub": raise TypeError(f"picture: expected an array of numbers, got {type(picture).__name__} of dtype {a.dtype}")
+    a = np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)
+    shape, kind = a.shape, a.dtype.kind
+    if kind not in "fiub": raise TypeError(f"picture: expected an array of numbers, got {type(picture).__name__}")
     if a.ndim == 2: a = a[None]
     if a.ndim != 3 or a.shape[0] not in (1, 3, 4):
-        raise ValueError(f"picture: expected (H, W) or (C, H, W) with 1, 3 or 4 channels, got shape {tuple(np.shape(picture))}")
-    if 0 in a.shape: raise ValueError(f"picture: there is nothing to show in shape {tuple(np.shape(picture))}")
-    if a.dtype.kind == "f" and not np.isfinite(a).all(): raise ValueError("picture: it holds NaN or infinite values")
-    if a.dtype.kind in "iu" and (a.min() < 0 or a.max() > 1):
-        raise ValueError(f"picture: whole numbers must be 0 or 1, got {a.min()} to {a.max()}; divide by 255 to show an 8-bit picture")
+        raise ValueError(f"picture: expected (H, W) or (C, H, W) with 1, 3 or 4 channels, got shape {shape}")
+    if 0 in shape: raise ValueError(f"picture: there is nothing to show in shape {shape}")
+    if kind == "f" and not np.isfinite(a).all(): raise ValueError("picture: it holds NaN or infinite values")
+    if kind in "iu" and (a.min() < 0 or a.max() > 1):
+        raise ValueError(f"picture: whole numbers must be 0 or 1, got {a.min()} to {a.max()}; divide 8-bit ones by 255")
     return a.astype(np.float32).clip(0, 1)
 
-# %% ../nbs/90_viz.ipynb #a20c3efa
+# %% ../nbs/90_viz.ipynb #a7de91a2
 def _as_pixels(picture, background=1.0, colors=None) -> np.ndarray:
     "Check a picture and give its pixels: uint8 (H, W, 3), or (H, W, 4) when there is an alpha to keep."
     a = _as_array(picture)
     if colors is not None:
-        if a.shape[0] != 1: raise ValueError(f"colors: only a one-channel picture can be coloured, this one has {a.shape[0]} channels")
+        if len(colors) != 2: raise ValueError(f"colors: expected (dead, alive), got {colors!r}")
+        if len(a) != 1: raise ValueError(f"colors: only one channel can be coloured, this picture has {len(a)} channels")
         dead, alive = (as_color(c)[:, None, None] for c in colors)
         a = dead + (alive - dead) * a
-    elif a.shape[0] == 1: a = a.repeat(3, 0)
-    if a.shape[0] == 4:
+    elif len(a) == 1: a = a.repeat(3, 0)
+    if len(a) == 4:
         rgb, alpha = a[:3], a[3:]
-        if background is None: a = np.concatenate([np.where(alpha > 0, rgb / np.maximum(alpha, 1e-6), 0).clip(0, 1), alpha])
-        else: a = (rgb + (1 - alpha) * as_color(background)[:, None, None]).clip(0, 1)
-    return np.round(a * 255).astype(np.uint8).transpose(1, 2, 0)
+        if background is None: a = np.concatenate([rgb / np.where(alpha > 0, alpha, 1), alpha])
+        else: a = rgb + (1 - alpha) * as_color(background)[:, None, None]
+    return np.round(a.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
 
-# %% ../nbs/90_viz.ipynb #16e9c133
+# %% ../nbs/90_viz.ipynb #ce230c7e
+def _check_scale(scale):
+    if not isinstance(scale, int) or scale < 1:
+        raise ValueError(f"scale: expected a whole number of 1 or more, got {scale!r}")
+
+# %% ../nbs/90_viz.ipynb #1b40f679
 def as_image(
-    picture,                                # (H, W) or (1|3|4, H, W), tensor or array; float 0 to 1, or whole numbers 0 and 1
+    picture,                                # (H, W) or (1|3|4, H, W), array or tensor; floats 0 to 1, or 0 and 1
     scale: int = 1,                         # screen pixels a cell, 1 or more
     background: str | float | None = 1.0,   # colour under a four-channel picture; None keeps the alpha
     colors: tuple | None = None,            # (dead, alive): the colours of 0 and 1 in a one-channel picture
 ) -> Image.Image:                           # RGB, or RGBA where alpha is kept
     "Turn a picture into a Pillow image, with sharp square cells."
-    if not isinstance(scale, int) or scale < 1: raise ValueError(f"scale: expected a whole number of 1 or more, got {scale!r}")
+    _check_scale(scale)
     img = Image.fromarray(_as_pixels(picture, background, colors))
     return img.resize((img.width * scale, img.height * scale), Image.Resampling.NEAREST)
 
-# %% ../nbs/90_viz.ipynb #e10b47a3
+# %% ../nbs/90_viz.ipynb #1b7fa1a0
+_STYLE = {
+    **dict.fromkeys(["figure.facecolor", "axes.facecolor", "savefig.facecolor"], PALETTE["paper"]),
+    **dict.fromkeys(["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"], PALETTE["ink"]),
+    "axes.spines.top": False, "axes.spines.right": False, "font.size": 9,
+    "axes.prop_cycle": plt.cycler(color=[PALETTE[c] for c in ("leaf", "coral", "sky", "amber", "ink")]),
+}
+
+# %% ../nbs/90_viz.ipynb #cfdfcddd
 def book_figure(
     rows: int = 1, cols: int = 1,  # how many panels
     width: float = 6.4,            # of the whole figure, in inches
@@ -84,15 +99,12 @@ def book_figure(
     **kwargs,                      # for `plt.subplots`
 ) -> tuple:                        # (figure, axes), as `plt.subplots` gives them
     "Make a figure in the colours of the book."
-    ink, paper = PALETTE["ink"], PALETTE["paper"]
-    style = {"figure.facecolor": paper, "axes.facecolor": paper, "savefig.facecolor": paper, "text.color": ink, "axes.labelcolor": ink,
-             "axes.edgecolor": ink, "xtick.color": ink, "ytick.color": ink, "axes.spines.top": False, "axes.spines.right": False,
-             "font.size": 9, "axes.titlesize": 9.5, "axes.prop_cycle": plt.cycler(color=[PALETTE[c] for c in ("leaf", "coral", "sky", "amber", "ink")])}
-    with plt.rc_context(style): fig, axes = plt.subplots(rows, cols, figsize=(width, height), dpi=110, layout="constrained", **kwargs)
+    with plt.rc_context(_STYLE):
+        fig, axes = plt.subplots(rows, cols, figsize=(width, height), dpi=110, layout="constrained", **kwargs)
     plt.close(fig)
     return fig, axes
 
-# %% ../nbs/90_viz.ipynb #012596a3
+# %% ../nbs/90_viz.ipynb #c5d58f7e
 def show_images(
     pictures: Iterable,                    # pictures, each as `as_image` takes them
     titles: Sequence[str] | None = None,   # one for each picture
@@ -105,31 +117,30 @@ def show_images(
     "Show pictures side by side."
     pixels = [_as_pixels(p, background, colors) for p in pictures]
     if not pixels: raise ValueError("pictures: expected at least one picture, got none")
-    if titles is not None and len(titles) != len(pixels): raise ValueError(f"titles: {len(titles)} titles for {len(pixels)} pictures")
+    titles = [None] * len(pixels) if titles is None else titles
+    if len(titles) != len(pixels): raise ValueError(f"titles: {len(titles)} titles for {len(pixels)} pictures")
     cols = min(len(pixels), 8) if cols is None else cols
     if cols < 1: raise ValueError(f"cols: expected 1 or more, got {cols}")
     rows, (h, w) = -(-len(pixels) // cols), pixels[0].shape[:2]
-    fig, axes = book_figure(rows, cols, size * cols, (size * h / w + 0.25 * (titles is not None)) * rows + 0.3 * (suptitle is not None), squeeze=False)
+    height = rows * (size * h / w + 0.25 * any(titles)) + 0.3 * bool(suptitle)
+    fig, axes = book_figure(rows, cols, size * cols, height, squeeze=False)
     for ax in axes.flat: ax.axis("off")
-    for i, (ax, p) in enumerate(zip(axes.flat, pixels)):
-        ax.imshow(p, interpolation="nearest")
-        if titles is not None: ax.set_title(titles[i])
-    fig.suptitle(suptitle)
+    for ax, pix, title in zip(axes.flat, pixels, titles):
+        ax.imshow(pix, interpolation="nearest")
+        if title: ax.set_title(title, fontsize=9)
+    if suptitle: fig.suptitle(suptitle, fontsize=11)
     return fig
 
-# %% ../nbs/90_viz.ipynb #a6ee9783
-def _reduce_colors(frames: list, limit: int) -> list:
-    "Give the frames (H, W, C) at most `limit` colours in common, leaving them alone if they have no more than that."
+# %% ../nbs/90_viz.ipynb #109d80c1
+def _n_colors(frames: list) -> int:
+    "Count the different pixels in all frames (H, W, C)."
     strip = np.concatenate(frames, 1)
-    if len(np.unique(strip.reshape(-1, strip.shape[2]), axis=0)) <= limit: return frames
-    img = Image.fromarray(strip)
-    small = np.asarray(img.quantize(limit, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).convert(img.mode))
-    return np.split(small, len(frames), 1)
+    return len(np.unique(strip.reshape(-1, strip.shape[2]), axis=0))
 
-# %% ../nbs/90_viz.ipynb #43db58ed
+# %% ../nbs/90_viz.ipynb #593f3f15
 def _write_whole(path: Path, data: bytes):
     "Write a file completely or not at all."
-    if not path.parent.is_dir(): raise FileNotFoundError(f"path: there is no folder {str(path.parent)!r} to save {path.name!r} in")
+    if not path.parent.is_dir(): raise FileNotFoundError(f"path: there is no folder {str(path.parent)!r}")
     if path.is_dir(): raise IsADirectoryError(f"path: {str(path)!r} is a folder, expected a file name")
     fd, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -140,23 +151,24 @@ def _write_whole(path: Path, data: bytes):
         Path(part).unlink(missing_ok=True)
         raise
 
-# %% ../nbs/90_viz.ipynb #dd063e4d
+# %% ../nbs/90_viz.ipynb #e9874ef6
 def _one_world(frames: Iterable) -> Iterable:
     "Refuse arrays that cannot be (T, H, W) or (T, C, H, W)."
     if getattr(frames, "ndim", 4) in (3, 4): return frames
-    raise ValueError(f"frames: expected (T, H, W) or (T, C, H, W), got shape {tuple(frames.shape)}; a batch is filmed one world at a time")
+    raise ValueError(f"frames: expected (T, H, W) or (T, C, H, W), got shape {tuple(frames.shape)}; film one world at a time")
 
-# %% ../nbs/90_viz.ipynb #adf19368
-_FORMATS = {".webp": ("WEBP", dict(lossless=True, method=4, minimize_size=True)), ".gif": ("GIF", dict(disposal=2)), ".png": ("PNG", dict(disposal=1))}
+# %% ../nbs/90_viz.ipynb #be31ff17
+_FORMATS = {".webp": ("WEBP", dict(method=4)), ".gif": ("GIF", dict(disposal=2)), ".png": ("PNG", dict(disposal=1))}
 
-def _encode(images: list, fps: float, suffix: str) -> bytes:
+def _encode(images: list, fps: float, suffix: str, **options) -> bytes:
     "Give the bytes of an animated picture in the format that `suffix` names."
-    fmt, options = _FORMATS[suffix]
+    fmt, defaults = _FORMATS[suffix]
     out = io.BytesIO()
-    images[0].save(out, fmt, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, **options)
+    options |= dict(save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0)
+    images[0].save(out, fmt, **defaults, **options)
     return out.getvalue()
 
-# %% ../nbs/90_viz.ipynb #868536d4
+# %% ../nbs/90_viz.ipynb #20533d88
 class Film:
     "A looping film of pictures that all have the same size."
     def __init__(
@@ -167,15 +179,17 @@ class Film:
         background: str | float | None = None,  # colour under four-channel pictures; None leaves them transparent
         colors: tuple | None = None,            # (dead, alive), for one-channel pictures
         alt: str | None = None,                 # what a reader who cannot see the film is told
-        max_colors: int = 128,                  # in the whole film, 2 to 256
+        quality: int = 75,                      # of a film with more than 256 colours, 1 to 100
     ):
-        if not isinstance(scale, int) or scale < 1: raise ValueError(f"scale: expected a whole number of 1 or more, got {scale!r}")
-        if not 0 < fps <= 100: raise ValueError(f"fps: expected more than 0 and at most 100 frames a second, got {fps!r}")
-        if not 2 <= max_colors <= 256: raise ValueError(f"max_colors: expected 2 to 256, got {max_colors!r}")
+        _check_scale(scale)
+        if not 0 < fps <= 100: raise ValueError(f"fps: expected more than 0 and at most 100, got {fps!r}")
+        if not 1 <= quality <= 100: raise ValueError(f"quality: expected 1 to 100, got {quality!r}")
         pixels = [_as_pixels(f, background, colors) for f in _one_world(frames)]
         if not pixels: raise ValueError("frames: expected at least one picture, got none")
-        if len({p.shape for p in pixels}) > 1: raise ValueError(f"frames: expected one shape, got {sorted({p.shape for p in pixels})} (H, W, C)")
-        self.images = [Image.fromarray(p) for p in _reduce_colors(pixels, max_colors)]
+        shapes = sorted({p.shape for p in pixels})
+        if len(shapes) > 1: raise ValueError(f"frames: expected one shape, got {shapes} (H, W, C)")
+        self.images = [Image.fromarray(p) for p in pixels]
+        self.webp = dict(lossless=True, minimize_size=True) if _n_colors(pixels) <= 256 else dict(quality=quality)
         self.fps, self.scale = fps, scale
         self.width, self.height = self.images[0].size
         self.alt = alt or f"A looping film of {len(pixels)} frames, {self.width} by {self.height} cells"
@@ -184,7 +198,7 @@ class Film:
     def __repr__(self): return f"Film({len(self)} frames of {self.width}×{self.height} cells, {self.fps} a second)"
 
     def _repr_html_(self):
-        data = base64.b64encode(_encode(self.images, self.fps, ".webp")).decode()
+        data = base64.b64encode(_encode(self.images, self.fps, ".webp", **self.webp)).decode()
         style = f"width:{self.width * self.scale}px;max-width:100%;height:auto;image-rendering:pixelated"
         return f'<img class="film" alt="{html.escape(self.alt)}" style="{style}" src="data:image/webp;base64,{data}">'
 
@@ -193,14 +207,14 @@ class Film:
         path: str | Path,  # ends in .webp, .gif or .png (animated); its folder must exist
     ) -> Path:             # where the film is
         "Save the film, enlarged by `scale`."
-        path = Path(path)
-        if path.suffix.lower() not in _FORMATS: raise ValueError(f"path: expected a name ending in {', '.join(_FORMATS)}, got {path.name!r}")
+        path, suffix = Path(path), Path(path).suffix.lower()
+        if suffix not in _FORMATS: raise ValueError(f"path: expected .webp, .gif or .png at the end, got {path.name!r}")
         size = self.width * self.scale, self.height * self.scale
         images = [i.resize(size, Image.Resampling.NEAREST) for i in self.images]
-        _write_whole(path, _encode(images, self.fps, path.suffix.lower()))
+        _write_whole(path, _encode(images, self.fps, suffix, **(self.webp if suffix == ".webp" else {})))
         return path
 
-# %% ../nbs/90_viz.ipynb #b3ae06c3
+# %% ../nbs/90_viz.ipynb #80a30a88
 def plot_loss(
     losses: Sequence[float],      # one for each training step
     target: float | None = None,  # a level to reach, drawn as a dashed line
@@ -208,12 +222,15 @@ def plot_loss(
     "Plot a loss over training steps."
     y = np.asarray([float(v) for v in losses])
     y = np.where(np.isfinite(y) & (y > 0), y, np.nan)
-    if not np.isfinite(y).any(): raise ValueError(f"losses: expected positive numbers, found none among {len(y)} values")
+    if np.isnan(y).all(): raise ValueError(f"losses: expected positive numbers, found none among {len(y)} values")
     fig, ax = book_figure(height=2.6)
     ax.plot(y, lw=0.8, alpha=0.4, color=PALETTE["leaf"])
     k = max(1, len(y) // 40)
-    with warnings.catch_warnings(action="ignore"): smooth = [np.nanmedian(y[max(0, i - k):i + k + 1]) for i in range(len(y))]
+    windows = [y[max(0, i - k):i + k + 1] for i in range(len(y))]
+    smooth = [np.nan if np.isnan(w).all() else np.nanmedian(w) for w in windows]
     ax.plot(smooth, lw=1.8, color=PALETTE["leaf"])
-    if target is not None: ax.axhline(target, ls="--", lw=1, color=PALETTE["coral"], label=f"target {target:g}"); ax.legend(frameon=False)
+    if target is not None:
+        ax.axhline(target, ls="--", lw=1, color=PALETTE["coral"], label=f"target {target:g}")
+        ax.legend(frameon=False, fontsize=9)
     ax.set(yscale="log", xlabel="training step", ylabel="loss", xlim=(0, max(1, len(y) - 1)))
     return fig
