@@ -1,0 +1,63 @@
+# `make help` says what there is. Paths are relative, so a folder with spaces in its name is fine.
+PYTHON ?= python3
+PORT   ?= 8000
+SERVE  ?= 1
+BIN    := .venv/bin
+PY     := $(BIN)/python
+ENV    := .venv/.installed
+NPM    := site/node_modules/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONDONTWRITEBYTECODE :=
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help book site serve test check notebooks pytest lab config readme lock clean
+
+help: ## this list
+	@echo 'nca_tutorial: the targets of make'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1	\2/p' Makefile | while IFS='	' read -r t d; do printf '  make %-10s %s\n' "$$t" "$$d"; done
+	@echo 'Variables: PYTHON=python3.12 (which Python), PORT=8001 (where to serve), SERVE=0 (build only), LOCK=0 (newest versions)'
+
+$(ENV): pyproject.toml tools/constraints.txt tools/environment.py
+	@command -v "$(PYTHON)" >/dev/null 2>&1 || { echo 'nca_tutorial: $(PYTHON) is missing: install Python 3.11 or newer, or name yours with PYTHON=...' >&2; exit 1; }
+	@"$(PYTHON)" tools/environment.py
+	@touch $@
+
+$(NPM): site/package.json site/package-lock.json | $(ENV)
+	@"$(PYTHON)" tools/environment.py --npm
+	@touch $@
+
+book: site ## set up, build the site into _site/ and serve it at 127.0.0.1:8000
+	@if [ "$(SERVE)" != 0 ]; then $(PY) tools/serve.py $(PORT); fi
+
+site: $(ENV) $(NPM) ## set up and build the site into _site/ (any warning fails)
+	@$(PY) site/build.py
+
+serve: ## serve the site that is there
+	@$(PY) tools/serve.py $(PORT)
+
+test: check notebooks site pytest ## set up, then everything that CI checks
+	@echo 'All is well.'
+
+check: $(ENV) ## generated files agree with their sources, notebooks are clean and exported
+	@$(PY) tools/checks.py
+
+notebooks: $(ENV) ## run every notebook from top to bottom
+	@$(PY) tools/notebooks.py
+
+pytest: $(ENV) site ## run tests/, the pages in a browser included
+	@$(PY) -m pytest tests
+
+lab: $(ENV) ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter-lab nbs
+
+config: ## write pyproject.toml and the versions from settings.ini
+	@"$(PYTHON)" tools/sync_config.py
+
+readme: $(ENV) ## write README.md from nbs/index.ipynb
+	@$(PY) tools/readme.py
+
+lock: ## resolve all packages afresh and write tools/constraints.txt
+	@"$(PYTHON)" tools/environment.py --lock
+
+clean: ## remove what was built (the environment stays; `rm -r .venv` removes it)
+	@rm -rf _site _site_src _proc _docs build dist .pytest_cache .hypothesis
