@@ -7,7 +7,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/core.html.md"""
 # %% auto #0
 __all__ = ['ENGINES', 'seed_state', 'alive_mask', 'to_rgba', 'to_rgb', 'dense_step', 'NCAModel']
 
-# %% ../nbs/04_core.ipynb #2b587db1
+# %% ../nbs/04_core.ipynb #1fc540a2
 import json, math, os, tempfile
 from collections.abc import Sequence
 from importlib.resources import files
@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from .perception import _check_number, kernel_bank, pad, perceive
 
-# %% ../nbs/04_core.ipynb #67fc8ca3
+# %% ../nbs/04_core.ipynb #4b65eea4
 def _check_count(name, value, least):
     if isinstance(value, bool) or not isinstance(value, int): raise TypeError(f"{name}: got {value!r}; expected a whole number")
     if value < least: raise ValueError(f"{name}: got {value}; expected {least} or more")
 
-# %% ../nbs/04_core.ipynb #a797ea6b
+# %% ../nbs/04_core.ipynb #e31d73f9
 def seed_state(
     batch: int = 1,  # how many grids, 1 or more
     channels: int = 16,  # RGB, alpha and the hidden ones: 4 or more
@@ -41,7 +41,7 @@ def seed_state(
     x[:, 3:, height // 2, width // 2] = 1
     return x
 
-# %% ../nbs/04_core.ipynb #10de09d3
+# %% ../nbs/04_core.ipynb #63f7a744
 def alive_mask(
     x: Tensor,  # (B, C, H, W) with C of 4 or more; channel 3 is alpha
     threshold: float = 0.1,  # alpha above which a cell keeps itself and its neighbours alive
@@ -52,7 +52,7 @@ def alive_mask(
     _check_number("alive_threshold", threshold)
     return F.max_pool2d(pad((x[:, 3:4] > threshold).to(x.dtype), padding), 3, 1) > 0
 
-# %% ../nbs/04_core.ipynb #1c7b5f0e
+# %% ../nbs/04_core.ipynb #32d2f775
 def to_rgba(
     x: Tensor,  # (..., C, H, W) with C of 4 or more
 ) -> Tensor:  # (..., 4, H, W), a view, not clamped
@@ -68,7 +68,7 @@ def to_rgb(
     rgb, alpha = to_rgba(x)[..., :3, :, :], to_rgba(x)[..., 3:, :, :].clamp(0, 1)
     return (rgb + (1 - alpha) * background).clamp(0, 1)
 
-# %% ../nbs/04_core.ipynb #25ac2b91
+# %% ../nbs/04_core.ipynb #2c3b77d0
 def dense_step(
     x: Tensor,  # (B, C, H, W)
     fire: Tensor,  # (B, 1, H, W) bool: which cells change in this step
@@ -83,7 +83,7 @@ def dense_step(
     living = alive_mask(x, alive_threshold, padding) & alive_mask(new, alive_threshold, padding)
     return new * living
 
-# %% ../nbs/04_core.ipynb #fbce7d65
+# %% ../nbs/04_core.ipynb #ea8b85ae
 def _check_state(x, channels):
     if not isinstance(x, Tensor): raise TypeError(f"x: got {type(x).__name__}; expected a tensor (B, {channels}, H, W)")
     if not x.is_floating_point(): raise TypeError(f"x: got {x.dtype}; expected floating point")
@@ -97,11 +97,11 @@ def _check_fire(fire, x):
         raise TypeError(f"fire: got {getattr(fire, 'dtype', type(fire).__name__)}; expected a torch.bool mask {want}")
     if tuple(fire.shape) != want: raise ValueError(f"fire: got shape {tuple(fire.shape)}; expected {want}")
 
-# %% ../nbs/04_core.ipynb #57d87060
+# %% ../nbs/04_core.ipynb #2a10cfd2
 ENGINES = ("auto", "dense")  # ways to compute a step; all give the same states
 _SETTINGS = ("channels", "hidden", "fire_rate", "kernels", "padding", "alive_threshold", "output_bias")
 
-# %% ../nbs/04_core.ipynb #da7d8696
+# %% ../nbs/04_core.ipynb #70c92efa
 class NCAModel(nn.Module):
     "A neural cellular automaton (Mordvintsev et al. 2020, \"Growing Neural Cellular Automata\")."
     def __init__(
@@ -194,7 +194,7 @@ class NCAModel(nn.Module):
 
     def extra_repr(self): return ", ".join(f"{k}={getattr(self, k)!r}" for k in (*_SETTINGS, "engine"))
 
-# %% ../nbs/04_core.ipynb #5b746b0e
+# %% ../nbs/04_core.ipynb #8aa2af4e
 def _replace_files(folder, contents):
     "Write some files into a folder, each of them completely or not at all."
     folder = Path(folder)
@@ -222,7 +222,7 @@ def _find(name):
         raise FileNotFoundError(f"name: {str(name)!r} is no folder here, and fetching config.json and model.safetensors of that name from the "
                                 f"Hub failed ({type(e).__name__}). Offline: download the two files elsewhere and pass their folder") from e
 
-# %% ../nbs/04_core.ipynb #092ba11d
+# %% ../nbs/04_core.ipynb #83e88622
 def _read_config(folder):
     path = Path(folder) / "config.json"
     if not path.exists(): raise FileNotFoundError(f"name: {str(folder)!r} holds no config.json")
@@ -242,10 +242,10 @@ def _read_weights(folder, model):
     if bad := [k for k, v in weights.items() if not torch.isfinite(v).all()]: raise ValueError(f"model.safetensors: {bad[0]} holds NaN or infinite values")
     return weights
 
-# %% ../nbs/04_core.ipynb #dbc364a4
+# %% ../nbs/04_core.ipynb #ee7b2fd2
 from fastcore.basics import patch
 
-# %% ../nbs/04_core.ipynb #9a874bf2
+# %% ../nbs/04_core.ipynb #d9404bb8
 @patch
 def save_pretrained(
     self: NCAModel,
