@@ -300,13 +300,15 @@ def opener(file, meta, links, site):
     return cell('markdown', '\n'.join(res))
 
 
-def toctree(secs, titles):
+def toctree(secs, titles, front='The cover'):
     "The hidden tables of contents of the front page: one a section, with the chapters' numbers"
     res = []
     for name, files in secs:
         rows = []
         for f in files:
-            if f == 'index.ipynb': continue
+            if f == 'index.ipynb':
+                rows.append(f'{front} <self>')
+                continue
             n, t = number(f), re.sub(r'[`*<>]', '', titles[f])
             rows.append(f'{n} · {t} <{page_name(f)}>' if n else page_name(f))
         if rows: res.append('```{toctree}\n:hidden:\n:maxdepth: 1\n' + (f':caption: {name}\n' if name else '') + '\n' + '\n'.join(rows) + '\n```')
@@ -324,6 +326,7 @@ def notebook(file, nb, links, films, site, toc=None):
         elif c['cell_type'] == 'markdown':
             md = markdown(re.sub(r'\A---\n\n', '', text(c['source'])), links)
             md = films(md)
+            if i and has_film(src[i - 1]): md = re.sub(r'\A\s*(?=\*(?![*\s])[^\n]*(?<![*\s])\*[ \t]*(?:\n\s*\n|\s*\Z))', '{.film-caption}\n', md)
             if md.strip(): cells.append(cell('markdown', md))
     cells.insert(0, opener(file, front_matter(nb), links, site))
     if toc: cells.append(toc)
@@ -331,6 +334,11 @@ def notebook(file, nb, links, films, site, toc=None):
     meta = {'kernelspec': {'name': 'python3', 'display_name': 'python3', 'language': 'python'},
             'language_info': {'name': 'python', 'pygments_lexer': 'ipython3'}}
     return dict(cells=cells, metadata=meta, nbformat=4, nbformat_minor=5)
+
+
+def has_film(c):
+    return c['cell_type'] == 'code' and any('<img' in text(o.get('data', {}).get('text/html', '')) or 'image/webp' in o.get('data', {})
+        or 'image/gif' in o.get('data', {}) for o in c['outputs'])
 
 
 def default_exp(nb):

@@ -37,7 +37,7 @@ if (here/'images'/'logo.svg').exists(): html_logo = 'images/logo.svg'
 html_favicon = next((f'images/{f}' for f in ('favicon.svg', 'logo.svg') if (here/'images'/f).exists()), None)
 html_context = {'default_mode': 'auto'}
 html_theme_options = dict(repository_url=site['repo'], repository_branch=site['branch'], path_to_docs=site['nbs'],
-    use_repository_button=True, navbar_persistent=[], article_header_start=['toggle-primary-sidebar.html'], use_issues_button=False, use_download_button=False, use_fullscreen_button=False, home_page_in_toc=True,
+    use_repository_button=True, navbar_persistent=[], article_header_start=['toggle-primary-sidebar.html'], use_issues_button=False, use_download_button=False, use_fullscreen_button=False, home_page_in_toc=False,
     show_navbar_depth=2, show_toc_level=2, toc_title='On this page', search_bar_text='Search the book', logo=dict(text=site['title']),
     pygments_light_style='a11y-high-contrast-light', pygments_dark_style='github-dark')
 copybutton_selector = 'div.cell_input div.highlight pre, div.myst div.highlight pre, section > div.highlight-sh pre, section > div.highlight-bash pre, section > div.highlight-python pre'
