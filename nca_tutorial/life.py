@@ -51,10 +51,11 @@ def count_neighbours(
     rows = p[..., :-2, :] + p[..., 1:-1, :] + p[..., 2:, :]
     return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]).reshape(w.shape) - w
 
-# %% ../nbs/01_life.ipynb #93659658
+# %% ../nbs/01_life.ipynb #b8f52f58
 def _check_world(world) -> torch.Tensor:
     "Refuse what is not a world of zeros and ones."
-    if not isinstance(world, torch.Tensor): raise TypeError(f"world: expected a torch tensor, got {type(world).__name__}")
+    if not isinstance(world, torch.Tensor):
+        raise TypeError(f"world: expected a torch tensor, got {type(world).__name__}")
     if world.ndim not in (2, 3) or 0 in world.shape:
         raise ValueError(f"world: expected shape (H, W) or (B, H, W) with at least one cell, got {tuple(world.shape)}")
     strange = world[(world != 0) & (world != 1)]
@@ -79,7 +80,12 @@ def life_step(
     "Let every cell follow the rule once."
     return _step(_check_world(world), parse_rule(rule), wrap)
 
-# %% ../nbs/01_life.ipynb #798e39bc
+# %% ../nbs/01_life.ipynb #3d8ad30b
+def _check_steps(steps):
+    "Refuse what is not a number of steps."
+    if not isinstance(steps, int) or steps < 0:
+        raise ValueError(f"steps: expected a whole number of 0 or more, got {steps!r}")
+
 def life_run(
     world: torch.Tensor,             # (H, W) or (B, H, W) of 0 and 1
     steps: int,                      # how many generations to add, 0 or more
@@ -87,7 +93,7 @@ def life_run(
     wrap: bool = False,              # does the world wrap around?
 ) -> torch.Tensor:                   # (steps + 1, H, W) or (steps + 1, B, H, W), the start first
     "Run a world and keep every generation."
-    if not isinstance(steps, int) or steps < 0: raise ValueError(f"steps: expected a whole number of 0 or more, got {steps!r}")
+    _check_steps(steps)
     rule, history = parse_rule(rule), [_check_world(world)]
     for _ in range(steps): history.append(_step(history[-1], rule, wrap))
     return torch.stack(history)
@@ -116,7 +122,7 @@ def _rle_runs(body: str) -> list:
         height, width = y + 1, max(width, x)
     return runs, height, width
 
-# %% ../nbs/01_life.ipynb #8f6c0a74
+# %% ../nbs/01_life.ipynb #e83b3275
 def parse_rle(
     text: str,                       # comments, header and body; without a header the size is the smallest that fits
 ) -> tuple[torch.Tensor, LifeRule]:  # the pattern (H, W) uint8, and its rule (Life's if the text names none)
@@ -125,22 +131,25 @@ def parse_rle(
     lines = [l.strip() for l in text.splitlines() if l.strip() and not l.strip().startswith("#")]
     has_header = bool(lines) and lines[0][0] in "xX"
     header = _HEADER.fullmatch(lines[0]) if has_header else None
-    if has_header and not header: raise ValueError(f"text: expected a header like 'x = 3, y = 3, rule = B3/S23', got {lines[0]!r}")
+    if has_header and not header:
+        raise ValueError(f"text: expected a header like 'x = 3, y = 3, rule = B3/S23', got {lines[0]!r}")
     runs, height, width = _rle_runs("\n".join(lines[has_header:]))
     w, h = (int(header[1]), int(header[2])) if header else (width, height)
-    if width > w or height > h: raise ValueError(f"text: the header promises {w}×{h} cells, but the runs need {width}×{height}")
+    if width > w or height > h:
+        raise ValueError(f"text: the header promises {w}×{h} cells, but the runs need {width}×{height}")
     if not 0 < w * h <= 10**8: raise ValueError(f"text: expected a pattern of 1 to 100 million cells, got {w}×{h}")
     pattern = torch.zeros(h, w, dtype=torch.uint8)
     for y, start, end in runs: pattern[y, start:end] = 1
     return pattern, parse_rule(header[3] or "B3/S23") if header else parse_rule("B3/S23")
 
-# %% ../nbs/01_life.ipynb #ec506e03
+# %% ../nbs/01_life.ipynb #05e1b072
 def to_rle(
     world: torch.Tensor,             # (H, W) of 0 and 1
     rule: str | LifeRule = "B3/S23",
 ) -> str:                            # header and body
     "Write a pattern in run-length encoding."
-    if _check_world(world).ndim != 2: raise ValueError(f"world: expected one world (H, W), got shape {tuple(world.shape)}")
+    if _check_world(world).ndim != 2:
+        raise ValueError(f"world: expected one world (H, W), got shape {tuple(world.shape)}")
     run = lambda n, tag: f"{n if n > 1 else ''}{tag}"
     words, rows_down = [], 0
     for row in world.to(torch.uint8).tolist():
@@ -151,10 +160,10 @@ def to_rle(
     lines = [l.replace(" ", "") for l in textwrap.wrap(" ".join(words + ["!"]), 70)]
     return "\n".join([f"x = {world.shape[1]}, y = {world.shape[0]}, rule = {parse_rule(rule)}", *lines])
 
-# %% ../nbs/01_life.ipynb #582237e7
+# %% ../nbs/01_life.ipynb #0ee5c53c
 PATTERNS = {
-    "block": "2o$2o!", "beehive": "b2o$o2bo$b2o!", "loaf": "b2o$o2bo$bobo$2bo!", "boat": "2o$obo$bo!", "ship": "2o$obo$b2o!",
-    "tub": "bo$obo$bo!", "blinker": "3o!", "toad": "b3o$3o!", "beacon": "2o$2o$2b2o$2b2o!",
+    "block": "2o$2o!", "beehive": "b2o$o2bo$b2o!", "loaf": "b2o$o2bo$bobo$2bo!", "boat": "2o$obo$bo!",
+    "ship": "2o$obo$b2o!", "tub": "bo$obo$bo!", "blinker": "3o!", "toad": "b3o$3o!", "beacon": "2o$2o$2b2o$2b2o!",
     "pulsar": "2b3o3b3o2$o4bobo4bo$o4bobo4bo$o4bobo4bo$2b3o3b3o2$2b3o3b3o$o4bobo4bo$o4bobo4bo$o4bobo4bo2$2b3o3b3o!",
     "pentadecathlon": "2bo4bo$2ob4ob2o$2bo4bo!", "glider": "bo$2bo$3o!", "lwss": "bo2bo$o$o3bo$4o!",
     "mwss": "3bo$bo3bo$o$o4bo$5o!", "hwss": "3b2o$bo4bo$o$o5bo$6o!", "eater": "2o$obo$2bo$2b2o!",
@@ -182,7 +191,7 @@ def place(
         raise ValueError(f"at: a pattern of {h}×{w} cells at row {y}, column {x} does not fit into {H}×{W}")
     return F.pad(pattern, (x, W - w - x, y, H - h - y))
 
-# %% ../nbs/01_life.ipynb #3ba65f0d
+# %% ../nbs/01_life.ipynb #966849c4
 _AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
 
 def sparse_step(
@@ -191,7 +200,7 @@ def sparse_step(
 ) -> set:                            # the living cells of the next generation
     "Take a step on a plane without borders."
     rule = parse_rule(rule)
-    if 0 in rule.born: raise ValueError(f"rule: {rule} lets cells be born from nothing, which would fill the endless plane")
+    if 0 in rule.born: raise ValueError(f"rule: in {rule} cells are born from nothing, which fills an endless plane")
     n = Counter((y + dy, x + dx) for y, x in cells for dy, dx in _AROUND)
     survive = {c for c in cells if n[c] in rule.survive}
     return survive | {c for c, k in n.items() if k in rule.born and c not in cells}
@@ -231,15 +240,16 @@ def find_cycle(
         if len(now) == len(cells) and shape(now) == first:
             return t, corner(now)[0] - corner(cells)[0], corner(now)[1] - corner(cells)[1]
 
-# %% ../nbs/01_life.ipynb #032dc176
+# %% ../nbs/01_life.ipynb #a46c47e8
 def elementary_table(
     number: int,     # Wolfram's number, 0 to 255
 ) -> torch.Tensor:   # (8,) uint8: what follows from 4·left + 2·centre + right
     "Unpack an elementary rule."
-    if not isinstance(number, int) or not 0 <= number <= 255: raise ValueError(f"number: expected a whole number from 0 to 255, got {number!r}")
+    if not isinstance(number, int) or not 0 <= number <= 255:
+        raise ValueError(f"number: expected a whole number from 0 to 255, got {number!r}")
     return torch.tensor([number >> k & 1 for k in range(8)], dtype=torch.uint8)
 
-# %% ../nbs/01_life.ipynb #a09eac24
+# %% ../nbs/01_life.ipynb #294960de
 def elementary_run(
     number: int,                        # Wolfram's number, 0 to 255
     steps: int,                         # how many rows to add, 0 or more
@@ -247,7 +257,7 @@ def elementary_run(
     wrap: bool = False,                 # does the row wrap around? Otherwise all beyond the ends is dead
 ) -> torch.Tensor:                      # (steps + 1, W) uint8, time running down
     "Run an elementary automaton and keep every row."
-    if not isinstance(steps, int) or steps < 0: raise ValueError(f"steps: expected a whole number of 0 or more, got {steps!r}")
+    _check_steps(steps)
     if start is None: start = F.one_hot(torch.tensor(steps), 2 * steps + 1)
     if start.ndim != 1: raise ValueError(f"start: expected one row (W,), got shape {tuple(start.shape)}")
     table, rows = elementary_table(number), [_check_world(start[None])[0].to(torch.uint8)]

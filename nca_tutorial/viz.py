@@ -50,13 +50,13 @@ def _as_array(picture) -> np.ndarray:
         raise ValueError(f"picture: whole numbers must be 0 or 1, got {a.min()} to {a.max()}; divide 8-bit ones by 255")
     return a.astype(np.float32).clip(0, 1)
 
-# %% ../nbs/90_viz.ipynb #a7de91a2
+# %% ../nbs/90_viz.ipynb #afc5c4ab
 def _as_pixels(picture, background=1.0, colors=None) -> np.ndarray:
     "Check a picture and give its pixels: uint8 (H, W, 3), or (H, W, 4) when there is an alpha to keep."
     a = _as_array(picture)
     if colors is not None:
         if len(colors) != 2: raise ValueError(f"colors: expected (dead, alive), got {colors!r}")
-        if len(a) != 1: raise ValueError(f"colors: only one channel can be coloured, this picture has {len(a)} channels")
+        if len(a) != 1: raise ValueError(f"colors: only one channel can be coloured, this picture has {len(a)}")
         dead, alive = (as_color(c)[:, None, None] for c in colors)
         a = dead + (alive - dead) * a
     elif len(a) == 1: a = a.repeat(3, 0)
@@ -83,15 +83,15 @@ def as_image(
     img = Image.fromarray(_as_pixels(picture, background, colors))
     return img.resize((img.width * scale, img.height * scale), Image.Resampling.NEAREST)
 
-# %% ../nbs/90_viz.ipynb #1b7fa1a0
+# %% ../nbs/90_viz.ipynb #a886be64
 _STYLE = {
     **dict.fromkeys(["figure.facecolor", "axes.facecolor", "savefig.facecolor"], PALETTE["paper"]),
     **dict.fromkeys(["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"], PALETTE["ink"]),
-    "axes.spines.top": False, "axes.spines.right": False, "font.size": 9,
+    "axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "figure.dpi": 110,
     "axes.prop_cycle": plt.cycler(color=[PALETTE[c] for c in ("leaf", "coral", "sky", "amber", "ink")]),
 }
 
-# %% ../nbs/90_viz.ipynb #cfdfcddd
+# %% ../nbs/90_viz.ipynb #31eb3e3d
 def book_figure(
     rows: int = 1, cols: int = 1,  # how many panels
     width: float = 6.4,            # of the whole figure, in inches
@@ -100,35 +100,63 @@ def book_figure(
 ) -> tuple:                        # (figure, axes), as `plt.subplots` gives them
     "Make a figure in the colours of the book."
     with plt.rc_context(_STYLE):
-        fig, axes = plt.subplots(rows, cols, figsize=(width, height), dpi=110, layout="constrained", **kwargs)
+        fig, axes = plt.subplots(rows, cols, figsize=(width, height), layout="constrained", **kwargs)
     plt.close(fig)
     return fig, axes
 
-# %% ../nbs/90_viz.ipynb #c5d58f7e
+# %% ../nbs/90_viz.ipynb #717a1be8
+def _panels(sizes: list, cols: int, side: int, head: int, top: int, gap: int = 12) -> tuple:
+    "Lay out pictures of the given (height, width), each enlarged by a whole number: figure size and panels, in pixels."
+    zoom = [max(1, side // w) for _, w in sizes]
+    wide, tall = (max(k * size[d] for k, size in zip(zoom, sizes)) for d in (1, 0))
+    rows = -(-len(sizes) // cols)
+    W, H = cols * (wide + gap) + gap, rows * (tall + head + gap) + gap + top
+    boxes = []
+    for i, (k, (h, w)) in enumerate(zip(zoom, sizes)):
+        x, y = gap + i % cols * (wide + gap), H - top - (i // cols + 1) * (tall + head + gap)
+        boxes.append((x + (wide - k * w) // 2, y, k * w, k * h))
+    return (W, H), boxes
+
+# %% ../nbs/90_viz.ipynb #e5ba9796
+def _draw_cells(ax, pix, grid):
+    "Fill the axes with pixels (H, W, C), framed by a hairline."
+    ax.imshow(pix, interpolation="nearest", aspect="auto")
+    ax.tick_params(which="both", length=0, labelbottom=False, labelleft=False)
+    ax.set(xticks=[], yticks=[])
+    for side in ax.spines.values(): side.set(visible=True, color=PALETTE["ink"], alpha=0.25, linewidth=0.6)
+    if grid:
+        h, w = pix.shape[:2]
+        ax.set_xticks([i - 0.5 for i in range(1, w)], minor=True)
+        ax.set_yticks([i - 0.5 for i in range(1, h)], minor=True)
+        ax.grid(which="minor", color=PALETTE["ink"], alpha=0.15, linewidth=0.5)
+
+# %% ../nbs/90_viz.ipynb #85876632
 def show_images(
-    pictures: Iterable,                    # pictures, each as `as_image` takes them
-    titles: Sequence[str] | None = None,   # one for each picture
-    cols: int | None = None,               # pictures in a row; all in one row, up to eight, by default
-    size: float = 1.6,                     # width of a picture, in inches
-    suptitle: str | None = None,           # over all of them
-    background: str | float = 1.0,         # colour under four-channel pictures
-    colors: tuple | None = None,           # (dead, alive), for one-channel pictures
-) -> Figure:                               # a grid of pictures
+    pictures: Iterable,                   # pictures, each as `as_image` takes them
+    titles: Sequence[str] | None = None,  # one for each picture
+    cols: int | None = None,              # pictures in a row; all in one row, up to eight, by default
+    size: float = 1.6,                    # width of a picture at most, in inches
+    suptitle: str | None = None,          # over all of them
+    background: str | float = 1.0,        # colour under four-channel pictures
+    colors: tuple | None = None,          # (dead, alive), for one-channel pictures
+    grid: bool = False,                   # draw a thin line between cells?
+) -> Figure:                              # the pictures side by side
     "Show pictures side by side."
     pixels = [_as_pixels(p, background, colors) for p in pictures]
     if not pixels: raise ValueError("pictures: expected at least one picture, got none")
-    titles = [None] * len(pixels) if titles is None else titles
+    titles = [""] * len(pixels) if titles is None else titles
     if len(titles) != len(pixels): raise ValueError(f"titles: {len(titles)} titles for {len(pixels)} pictures")
     cols = min(len(pixels), 8) if cols is None else cols
     if cols < 1: raise ValueError(f"cols: expected 1 or more, got {cols}")
-    rows, (h, w) = -(-len(pixels) // cols), pixels[0].shape[:2]
-    height = rows * (size * h / w + 0.25 * any(titles)) + 0.3 * bool(suptitle)
-    fig, axes = book_figure(rows, cols, size * cols, height, squeeze=False)
-    for ax in axes.flat: ax.axis("off")
-    for ax, pix, title in zip(axes.flat, pixels, titles):
-        ax.imshow(pix, interpolation="nearest")
-        if title: ax.set_title(title, fontsize=9)
-    if suptitle: fig.suptitle(suptitle, fontsize=11)
+    dpi, head, top = _STYLE["figure.dpi"], 20 * any(titles), 26 * bool(suptitle)
+    (W, H), boxes = _panels([p.shape[:2] for p in pixels], cols, round(size * dpi), head, top)
+    with plt.rc_context(_STYLE): fig = plt.figure(figsize=(W / dpi, H / dpi))
+    plt.close(fig)
+    for pix, title, (x, y, w, h) in zip(pixels, titles, boxes):
+        ax = fig.add_axes([x / W, y / H, w / W, h / H])
+        _draw_cells(ax, pix, grid)
+        ax.set_title(title, fontsize=9, pad=5, color=PALETTE["ink"])
+    if suptitle: fig.suptitle(suptitle, fontsize=11, color=PALETTE["ink"], y=1 - 6 / H, va="top")
     return fig
 
 # %% ../nbs/90_viz.ipynb #109d80c1
@@ -151,11 +179,12 @@ def _write_whole(path: Path, data: bytes):
         Path(part).unlink(missing_ok=True)
         raise
 
-# %% ../nbs/90_viz.ipynb #e9874ef6
+# %% ../nbs/90_viz.ipynb #aca9a09d
 def _one_world(frames: Iterable) -> Iterable:
     "Refuse arrays that cannot be (T, H, W) or (T, C, H, W)."
     if getattr(frames, "ndim", 4) in (3, 4): return frames
-    raise ValueError(f"frames: expected (T, H, W) or (T, C, H, W), got shape {tuple(frames.shape)}; film one world at a time")
+    shape = tuple(frames.shape)
+    raise ValueError(f"frames: expected (T, H, W) or (T, C, H, W), got shape {shape}; film one world at a time")
 
 # %% ../nbs/90_viz.ipynb #be31ff17
 _FORMATS = {".webp": ("WEBP", dict(method=4)), ".gif": ("GIF", dict(disposal=2)), ".png": ("PNG", dict(disposal=1))}
