@@ -44,7 +44,11 @@ def process(force):
     from nbdev.serve import proc_nbs
     os.environ['PYTHONWARNINGS'] = 'ignore::UserWarning:nbdev.processors'          # cells that mix imports with code: a test says so
     _build_modidx(skip_exists=True)
-    return proc_nbs('nbs', n_workers=min(2, os.cpu_count() or 1), force=force)
+    try: return proc_nbs('nbs', n_workers=min(2, os.cpu_count() or 1), force=force)
+    except Exception as e:
+        if not str(e).startswith('Error in notebook'): raise
+        (ROOT/'_proc').exists() and shutil.rmtree(ROOT/'_proc')
+        sys.exit(f'The site was not built: {e}\n(nbdev runs exported cells and cells that import, and those alone: a cell that imports should do nothing else)')
 
 
 def assets(src, extra):

@@ -48,7 +48,7 @@ def markdown(s, pages):
     s = FENCE.sub(hold, s)
     s = CALLOUT.sub(_callout, s)
     s = re.sub(r'^:{3,}.*\n?', '', s, flags=re.M)                                             # other divs
-    s = re.sub(r'(?<=[)\]`])\{[.#:][^}\n]*\}', '', s)                                          # [text](link){.class}
+    s = re.sub(r'(\]\([^)\n]*\))\{[^}\n]*\}', r'\1', s)                                        # [text](link){.class}
     s = re.sub(r'^(#+ .*?)[ \t]*\{[.#][^}\n]*\}[ \t]*$', r'\1', s, flags=re.M)
     s = re.sub(r'<(script|style)\b.*?</\1>\s*', '', s, flags=re.S | re.I)
     s = re.sub(r'[ \t]*<!--.*?-->\n?', '', s, flags=re.S)
