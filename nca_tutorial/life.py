@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-# %% ../nbs/01_life.ipynb #8a602735
+# %% ../nbs/01_life.ipynb #c54527a4
 @dataclass(frozen=True)
 class LifeRule:
     "A Life-like rule: how many living neighbours a cell needs to be born, and to survive."
-    born: frozenset
-    survive: frozenset
+    born: frozenset     # counts that bring a dead cell to life
+    survive: frozenset  # counts that keep a living cell alive
 
     def __str__(self): return f"B{''.join(map(str, sorted(self.born)))}/S{''.join(map(str, sorted(self.survive)))}"
 
@@ -40,47 +40,43 @@ def parse_rule(
     born, survive = new.groups() if new else old.groups()[::-1]
     return LifeRule(frozenset(map(int, born)), frozenset(map(int, survive)))
 
-# %% ../nbs/01_life.ipynb #3007678d
-def count_neighbours(
-    world: torch.Tensor,  # (H, W) or (B, H, W) of 0 and 1
-    wrap: bool = False,   # does the world wrap around? Otherwise all beyond the border is dead
-) -> torch.Tensor:        # living neighbours of each cell, 0 to 8
-    "Count the living cells among the eight around each cell."
-    w = world.to(torch.uint8)
-    p = F.pad(w.reshape(1, -1, *w.shape[-2:]), (1, 1, 1, 1), mode="circular" if wrap else "constant")
-    rows = p[..., :-2, :] + p[..., 1:-1, :] + p[..., 2:, :]
-    return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]).reshape(w.shape) - w
-
-# %% ../nbs/01_life.ipynb #b8f52f58
+# %% ../nbs/01_life.ipynb #ef28f83b
 def _check_world(world) -> torch.Tensor:
     "Refuse what is not a world of zeros and ones."
     if not isinstance(world, torch.Tensor):
         raise TypeError(f"world: expected a torch tensor, got {type(world).__name__}")
     if world.ndim not in (2, 3) or 0 in world.shape:
         raise ValueError(f"world: expected shape (H, W) or (B, H, W) with at least one cell, got {tuple(world.shape)}")
-    strange = world[(world != 0) & (world != 1)]
-    if len(strange): raise ValueError(f"world: expected only 0 and 1, got {strange[0].item()} among its cells")
+    strange = (world != 0) & (world != 1)
+    if strange.any(): raise ValueError(f"world: expected only 0 and 1, got {world[strange][0].item()} among its cells")
     return world
 
-# %% ../nbs/01_life.ipynb #eccb7f24
-def _step(world, rule, wrap):
-    "One step, unchecked."
-    n, alive = count_neighbours(world, wrap), world.bool()
+# %% ../nbs/01_life.ipynb #89663d01
+def count_neighbours(
+    world: torch.Tensor,  # (H, W) or (B, H, W) of 0 and 1
+    wrap: bool = False,   # does the world wrap around? Otherwise all beyond the border is dead
+) -> torch.Tensor:        # living neighbours of each cell, 0 to 8
+    "Count the living cells among the eight around each cell."
+    w = _check_world(world).to(torch.uint8)
+    p = F.pad(w.reshape(1, -1, *w.shape[-2:]), (1, 1, 1, 1), mode="circular" if wrap else "constant")
+    rows = p[..., :-2, :] + p[..., 1:-1, :] + p[..., 2:, :]
+    return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]).reshape(w.shape) - w
+
+# %% ../nbs/01_life.ipynb #24733d82
+def life_step(
+    world: torch.Tensor,              # (H, W) or (B, H, W) of 0 and 1, of any dtype
+    rule: str | LifeRule = "B3/S23",  # what to follow, as `parse_rule` reads it
+    wrap: bool = False,               # does the world wrap around?
+) -> torch.Tensor:                    # the next generation, same shape and dtype
+    "Let every cell follow the rule once."
+    rule, n, alive = parse_rule(rule), count_neighbours(world, wrap), world.bool()
     new = torch.zeros_like(alive)
     for k in rule.born & rule.survive: new |= n == k
     for k in rule.born - rule.survive: new |= (n == k) & ~alive
     for k in rule.survive - rule.born: new |= (n == k) & alive
     return new.to(world.dtype)
 
-def life_step(
-    world: torch.Tensor,             # (H, W) or (B, H, W) of 0 and 1, of any dtype
-    rule: str | LifeRule = "B3/S23",
-    wrap: bool = False,              # does the world wrap around?
-) -> torch.Tensor:                   # the next generation, same shape and dtype
-    "Let every cell follow the rule once."
-    return _step(_check_world(world), parse_rule(rule), wrap)
-
-# %% ../nbs/01_life.ipynb #3d8ad30b
+# %% ../nbs/01_life.ipynb #21494a5c
 def _check_steps(steps):
     "Refuse what is not a number of steps."
     if not isinstance(steps, int) or steps < 0:
@@ -89,13 +85,13 @@ def _check_steps(steps):
 def life_run(
     world: torch.Tensor,             # (H, W) or (B, H, W) of 0 and 1
     steps: int,                      # how many generations to add, 0 or more
-    rule: str | LifeRule = "B3/S23",
+    rule: str | LifeRule = "B3/S23", # what to follow, as `parse_rule` reads it
     wrap: bool = False,              # does the world wrap around?
 ) -> torch.Tensor:                   # (steps + 1, H, W) or (steps + 1, B, H, W), the start first
     "Run a world and keep every generation."
     _check_steps(steps)
-    rule, history = parse_rule(rule), [_check_world(world)]
-    for _ in range(steps): history.append(_step(history[-1], rule, wrap))
+    history = [_check_world(world)]
+    for _ in range(steps): history.append(life_step(history[-1], rule, wrap))
     return torch.stack(history)
 
 # %% ../nbs/01_life.ipynb #71a2c379
@@ -142,10 +138,10 @@ def parse_rle(
     for y, start, end in runs: pattern[y, start:end] = 1
     return pattern, parse_rule(header[3] or "B3/S23") if header else parse_rule("B3/S23")
 
-# %% ../nbs/01_life.ipynb #05e1b072
+# %% ../nbs/01_life.ipynb #9da578c4
 def to_rle(
     world: torch.Tensor,             # (H, W) of 0 and 1
-    rule: str | LifeRule = "B3/S23",
+    rule: str | LifeRule = "B3/S23", # to be named in the header
 ) -> str:                            # header and body
     "Write a pattern in run-length encoding."
     if _check_world(world).ndim != 2:
@@ -191,7 +187,7 @@ def place(
         raise ValueError(f"at: a pattern of {h}×{w} cells at row {y}, column {x} does not fit into {H}×{W}")
     return F.pad(pattern, (x, W - w - x, y, H - h - y))
 
-# %% ../nbs/01_life.ipynb #966849c4
+# %% ../nbs/01_life.ipynb #5b41fb7e
 _AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
 
 def sparse_step(
@@ -200,17 +196,19 @@ def sparse_step(
 ) -> set:                            # the living cells of the next generation
     "Take a step on a plane without borders."
     rule = parse_rule(rule)
+    if not isinstance(cells, (set, frozenset)): raise TypeError(f"cells: expected a set, got {type(cells).__name__}")
     if 0 in rule.born: raise ValueError(f"rule: in {rule} cells are born from nothing, which fills an endless plane")
     n = Counter((y + dy, x + dx) for y, x in cells for dy, dx in _AROUND)
     survive = {c for c in cells if n[c] in rule.survive}
     return survive | {c for c, k in n.items() if k in rule.born and c not in cells}
 
-# %% ../nbs/01_life.ipynb #3522268a
+# %% ../nbs/01_life.ipynb #e16c0855
 def to_cells(
     world: torch.Tensor,  # (H, W) of 0 and 1
 ) -> set:                 # the living cells as (row, column)
     "List the living cells of a world."
-    return {tuple(c) for c in _check_world(world).nonzero().tolist()}
+    if _check_world(world).ndim != 2: raise ValueError(f"world: expected one world (H, W), got {tuple(world.shape)}")
+    return {tuple(c) for c in world.nonzero().tolist()}
 
 def to_world(
     cells: set,            # living cells as (row, column)
@@ -223,22 +221,20 @@ def to_world(
         if 0 <= y - at[0] < size[0] and 0 <= x - at[1] < size[1]: world[y - at[0], x - at[1]] = 1
     return world
 
-# %% ../nbs/01_life.ipynb #b2b00cbd
+# %% ../nbs/01_life.ipynb #71e7ec67
 def find_cycle(
     cells: set,                      # living cells as (row, column)
-    rule: str | LifeRule = "B3/S23",
+    rule: str | LifeRule = "B3/S23", # what to follow; no B0
     limit: int = 100,                # how many generations to wait
 ) -> tuple | None:                   # (period, rows down, columns right), or None if it never came back
     "Find when a pattern first has its own shape again, and how far it has moved by then."
-    corner = lambda s: (min(y for y, x in s), min(x for y, x in s))
-    shape = lambda s: {(y - corner(s)[0], x - corner(s)[1]) for y, x in s}
-    if not cells: return None
-    first, now = shape(cells), cells
+    now, corner = cells, lambda s: (min(y for y, x in s), min(x for y, x in s))
     for t in range(1, limit + 1):
         now = sparse_step(now, rule)
         if not now: return None
-        if len(now) == len(cells) and shape(now) == first:
-            return t, corner(now)[0] - corner(cells)[0], corner(now)[1] - corner(cells)[1]
+        if len(now) == len(cells):
+            dy, dx = (b - a for a, b in zip(corner(cells), corner(now)))
+            if now == {(y + dy, x + dx) for y, x in cells}: return t, dy, dx
 
 # %% ../nbs/01_life.ipynb #a46c47e8
 def elementary_table(

@@ -104,7 +104,7 @@ def book_figure(
     plt.close(fig)
     return fig, axes
 
-# %% ../nbs/90_viz.ipynb #717a1be8
+# %% ../nbs/90_viz.ipynb #4d145a3f
 def _panels(sizes: list, cols: int, side: int, head: int, top: int, gap: int = 12) -> tuple:
     "Lay out pictures of the given (height, width), each enlarged by a whole number: figure size and panels, in pixels."
     zoom = [max(1, side // w) for _, w in sizes]
@@ -114,7 +114,7 @@ def _panels(sizes: list, cols: int, side: int, head: int, top: int, gap: int = 1
     boxes = []
     for i, (k, (h, w)) in enumerate(zip(zoom, sizes)):
         x, y = gap + i % cols * (wide + gap), H - top - (i // cols + 1) * (tall + head + gap)
-        boxes.append((x + (wide - k * w) // 2, y, k * w, k * h))
+        boxes.append((x + (wide - k * w) // 2, y + tall - k * h, k * w, k * h))
     return (W, H), boxes
 
 # %% ../nbs/90_viz.ipynb #e5ba9796
