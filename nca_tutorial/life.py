@@ -18,47 +18,53 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-# %% ../nbs/01_life.ipynb #c54527a4
+# %% ../nbs/01_life.ipynb #be82942c
 @dataclass(frozen=True)
 class LifeRule:
-    "A Life-like rule: how many living neighbours a cell needs to be born, and to survive."
+    "A Life-like rule: the neighbour counts with which cells are born and survive."
     born: frozenset     # counts that bring a dead cell to life
     survive: frozenset  # counts that keep a living cell alive
 
-    def __str__(self): return f"B{''.join(map(str, sorted(self.born)))}/S{''.join(map(str, sorted(self.survive)))}"
+    def __str__(self):
+        born, survive = ("".join(map(str, sorted(s))) for s in (self.born, self.survive))
+        return f"B{born}/S{survive}"
 
-# %% ../nbs/01_life.ipynb #265e85ca
+# %% ../nbs/01_life.ipynb #1517fc20
 def parse_rule(
     rule: str | LifeRule,  # "B3/S23", or "23/3" as old files write it (survive/born)
 ) -> LifeRule:
     "Read a rule string."
     if isinstance(rule, LifeRule): return rule
-    if not isinstance(rule, str): raise TypeError(f"rule: expected a string like 'B3/S23', got {type(rule).__name__}")
-    text = rule.strip().upper()
-    new, old = re.fullmatch(r"B([0-8]*)/S([0-8]*)", text), re.fullmatch(r"([0-8]*)/([0-8]*)", text)
-    if not (new or old): raise ValueError(f"rule: expected 'B3/S23', with digits from 0 to 8, got {rule!r}")
+    if not isinstance(rule, str):
+        raise TypeError(f"rule: expected a string like 'B3/S23', got {type(rule).__name__}")
+    new = re.fullmatch(r"B([0-8]*)/S([0-8]*)", rule.strip().upper())
+    old = re.fullmatch(r"([0-8]*)/([0-8]*)", rule.strip())
+    if not (new or old):
+        raise ValueError(f"rule: expected 'B3/S23', with digits from 0 to 8, got {rule!r}")
     born, survive = new.groups() if new else old.groups()[::-1]
     return LifeRule(frozenset(map(int, born)), frozenset(map(int, survive)))
 
-# %% ../nbs/01_life.ipynb #ef28f83b
+# %% ../nbs/01_life.ipynb #c4367513
 def _check_world(world) -> torch.Tensor:
     "Refuse what is not a world of zeros and ones."
     if not isinstance(world, torch.Tensor):
         raise TypeError(f"world: expected a torch tensor, got {type(world).__name__}")
     if world.ndim not in (2, 3) or 0 in world.shape:
-        raise ValueError(f"world: expected shape (H, W) or (B, H, W) with at least one cell, got {tuple(world.shape)}")
+        raise ValueError(f"world: expected (H, W) or (B, H, W), got shape {tuple(world.shape)}")
     strange = (world != 0) & (world != 1)
-    if strange.any(): raise ValueError(f"world: expected only 0 and 1, got {world[strange][0].item()} among its cells")
+    if strange.any():
+        raise ValueError(f"world: expected only 0 and 1, got {world[strange][0].item()}")
     return world
 
-# %% ../nbs/01_life.ipynb #89663d01
+# %% ../nbs/01_life.ipynb #0e31666c
 def count_neighbours(
     world: torch.Tensor,  # (H, W) or (B, H, W) of 0 and 1
-    wrap: bool = False,   # does the world wrap around? Otherwise all beyond the border is dead
+    wrap: bool = False,   # does the world wrap around? Otherwise all outside is dead
 ) -> torch.Tensor:        # living neighbours of each cell, 0 to 8
     "Count the living cells among the eight around each cell."
     w = _check_world(world).to(torch.uint8)
-    p = F.pad(w.reshape(1, -1, *w.shape[-2:]), (1, 1, 1, 1), mode="circular" if wrap else "constant")
+    mode = "circular" if wrap else "constant"
+    p = F.pad(w.reshape(1, -1, *w.shape[-2:]), (1, 1, 1, 1), mode)  # (1, B, H + 2, W + 2)
     rows = p[..., :-2, :] + p[..., 1:-1, :] + p[..., 2:, :]
     return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]).reshape(w.shape) - w
 
@@ -76,7 +82,7 @@ def life_step(
     for k in rule.survive - rule.born: new |= (n == k) & alive
     return new.to(world.dtype)
 
-# %% ../nbs/01_life.ipynb #21494a5c
+# %% ../nbs/01_life.ipynb #02cf5157
 def _check_steps(steps):
     "Refuse what is not a number of steps."
     if not isinstance(steps, int) or steps < 0:
@@ -87,8 +93,8 @@ def life_run(
     steps: int,                      # how many generations to add, 0 or more
     rule: str | LifeRule = "B3/S23", # what to follow, as `parse_rule` reads it
     wrap: bool = False,              # does the world wrap around?
-) -> torch.Tensor:                   # (steps + 1, H, W) or (steps + 1, B, H, W), the start first
-    "Run a world and keep every generation."
+) -> torch.Tensor:                   # (steps + 1, H, W) or (steps + 1, B, H, W)
+    "Run a world and keep every generation, the start first."
     _check_steps(steps)
     history = [_check_world(world)]
     for _ in range(steps): history.append(life_step(history[-1], rule, wrap))
@@ -100,15 +106,15 @@ RULES = {
     "Maze": "B3/S12345", "Seeds": "B2/S", "Anneal": "B4678/S35678",
 }
 
-# %% ../nbs/01_life.ipynb #e7449b80
-_HEADER = re.compile(r"x\s*=\s*(\d{1,9})\s*,\s*y\s*=\s*(\d{1,9})\s*(?:,\s*rule\s*=\s*(.+))?", re.I)
+# %% ../nbs/01_life.ipynb #7624bc84
+_HEADER = re.compile(r"x *= *(\d{1,9}) *, *y *= *(\d{1,9}) *(?:, *rule *= *(.+))?", re.I)
 
 def _rle_runs(body: str) -> list:
-    "Give the living runs (row, first column, end column) of an RLE body, and the size that they need."
+    "Give the living runs (row, first column, end) of an RLE body, and the size they need."
     body, end, _ = "".join(body.split()).partition("!")
     if not end: raise ValueError("text: this RLE has no '!' at its end; is it cut off?")
     if bad := re.sub(r"(?<!\d)(?!0)\d{0,9}[bo$]", "", body):
-        raise ValueError(f"text: expected runs of b, o and $ like '3o' or '2$' in RLE, got {bad[:20]!r}")
+        raise ValueError(f"text: expected runs like '3o', '2b' or '$', got {bad[:20]!r}")
     runs, y, x, height, width = [], 0, 0, 0, 0
     for n, tag in re.findall(r"(\d*)([bo$])", body):
         n = int(n or 1)
@@ -118,76 +124,89 @@ def _rle_runs(body: str) -> list:
         height, width = y + 1, max(width, x)
     return runs, height, width
 
-# %% ../nbs/01_life.ipynb #e83b3275
+# %% ../nbs/01_life.ipynb #0dc2f636
 def parse_rle(
-    text: str,                       # comments, header and body; without a header the size is the smallest that fits
-) -> tuple[torch.Tensor, LifeRule]:  # the pattern (H, W) uint8, and its rule (Life's if the text names none)
-    "Read a pattern in run-length encoding."
-    if not isinstance(text, str): raise TypeError(f"text: expected RLE as a string, got {type(text).__name__}")
-    lines = [l.strip() for l in text.splitlines() if l.strip() and not l.strip().startswith("#")]
-    has_header = bool(lines) and lines[0][0] in "xX"
-    header = _HEADER.fullmatch(lines[0]) if has_header else None
-    if has_header and not header:
-        raise ValueError(f"text: expected a header like 'x = 3, y = 3, rule = B3/S23', got {lines[0]!r}")
-    runs, height, width = _rle_runs("\n".join(lines[has_header:]))
+    text: str,                       # comments, header and body; only the body must be there
+) -> tuple[torch.Tensor, LifeRule]:  # the pattern (H, W) uint8, and its rule
+    "Read a pattern in run-length encoding; without a header its rule is Life's."
+    if not isinstance(text, str): raise TypeError(f"text: expected RLE, got {type(text).__name__}")
+    lines = [l.strip() for l in text.splitlines()]
+    lines = [l for l in lines if l and not l.startswith("#")]
+    header = None
+    if lines and lines[0][0] in "xX":
+        header = _HEADER.fullmatch(first := lines.pop(0))
+        if not header: raise ValueError(f"text: expected 'x = 3, y = 3, rule = B3/S23', got {first!r}")
+    runs, height, width = _rle_runs("".join(lines))
     w, h = (int(header[1]), int(header[2])) if header else (width, height)
     if width > w or height > h:
-        raise ValueError(f"text: the header promises {w}×{h} cells, but the runs need {width}×{height}")
-    if not 0 < w * h <= 10**8: raise ValueError(f"text: expected a pattern of 1 to 100 million cells, got {w}×{h}")
+        raise ValueError(f"text: the header promises {w}×{h} cells, the runs need {width}×{height}")
+    if not 0 < w * h <= 10**8:
+        raise ValueError(f"text: expected a pattern of 1 to 100 million cells, got {w}×{h}")
     pattern = torch.zeros(h, w, dtype=torch.uint8)
     for y, start, end in runs: pattern[y, start:end] = 1
-    return pattern, parse_rule(header[3] or "B3/S23") if header else parse_rule("B3/S23")
+    return pattern, parse_rule(header and header[3] or "B3/S23")
 
-# %% ../nbs/01_life.ipynb #9da578c4
+# %% ../nbs/01_life.ipynb #8e5187e8
+def _check_one(world) -> torch.Tensor:
+    "Refuse batches, too."
+    if _check_world(world).ndim == 2: return world
+    raise ValueError(f"world: expected one world (H, W), got shape {tuple(world.shape)}")
+
+# %% ../nbs/01_life.ipynb #9b2ee9b8
 def to_rle(
     world: torch.Tensor,             # (H, W) of 0 and 1
     rule: str | LifeRule = "B3/S23", # to be named in the header
 ) -> str:                            # header and body
     "Write a pattern in run-length encoding."
-    if _check_world(world).ndim != 2:
-        raise ValueError(f"world: expected one world (H, W), got shape {tuple(world.shape)}")
     run = lambda n, tag: f"{n if n > 1 else ''}{tag}"
     words, rows_down = [], 0
-    for row in world.to(torch.uint8).tolist():
+    for row in _check_one(world).to(torch.uint8).tolist():
         cells = "".join(map(str, row)).rstrip("0")
         if cells and rows_down: words.append(run(rows_down, "$"))
         words += [run(len(r), "bo"[int(r[0])]) for r in re.findall("0+|1+", cells)]
         rows_down = 1 if cells else rows_down + 1
     lines = [l.replace(" ", "") for l in textwrap.wrap(" ".join(words + ["!"]), 70)]
-    return "\n".join([f"x = {world.shape[1]}, y = {world.shape[0]}, rule = {parse_rule(rule)}", *lines])
+    header = f"x = {world.shape[1]}, y = {world.shape[0]}, rule = {parse_rule(rule)}"
+    return "\n".join([header, *lines])
 
-# %% ../nbs/01_life.ipynb #0ee5c53c
+# %% ../nbs/01_life.ipynb #21ef49ec
 PATTERNS = {
-    "block": "2o$2o!", "beehive": "b2o$o2bo$b2o!", "loaf": "b2o$o2bo$bobo$2bo!", "boat": "2o$obo$bo!",
-    "ship": "2o$obo$b2o!", "tub": "bo$obo$bo!", "blinker": "3o!", "toad": "b3o$3o!", "beacon": "2o$2o$2b2o$2b2o!",
-    "pulsar": "2b3o3b3o2$o4bobo4bo$o4bobo4bo$o4bobo4bo$2b3o3b3o2$2b3o3b3o$o4bobo4bo$o4bobo4bo$o4bobo4bo2$2b3o3b3o!",
-    "pentadecathlon": "2bo4bo$2ob4ob2o$2bo4bo!", "glider": "bo$2bo$3o!", "lwss": "bo2bo$o$o3bo$4o!",
-    "mwss": "3bo$bo3bo$o$o4bo$5o!", "hwss": "3b2o$bo4bo$o$o5bo$6o!", "eater": "2o$obo$2bo$2b2o!",
-    "r_pentomino": "b2o$2o$bo!", "diehard": "6bo$2o$bo3b3o!", "replicator": "2b3o$bo2bo$o3bo$o2bo$3o!",
-    "gosper_gun": "24bo$22bobo$12b2o6b2o12b2o$11bo3bo4b2o12b2o$2o8bo5bo3b2o$2o8bo3bob2o4bobo$10bo5bo7bo$11bo3bo$12b2o!",
+    "block": "2o$2o!", "beehive": "b2o$o2bo$b2o!", "loaf": "b2o$o2bo$bobo$2bo!",
+    "boat": "2o$obo$bo!", "ship": "2o$obo$b2o!", "tub": "bo$obo$bo!",
+    "blinker": "3o!", "toad": "b3o$3o!", "beacon": "2o$2o$2b2o$2b2o!",
+    "pulsar": "2b3o3b3o2$o4bobo4bo$o4bobo4bo$o4bobo4bo$2b3o3b3o2$"
+              "2b3o3b3o$o4bobo4bo$o4bobo4bo$o4bobo4bo2$2b3o3b3o!",
+    "pentadecathlon": "2bo4bo$2ob4ob2o$2bo4bo!",
+    "glider": "bo$2bo$3o!", "lwss": "bo2bo$o$o3bo$4o!",
+    "mwss": "3bo$bo3bo$o$o4bo$5o!", "hwss": "3b2o$bo4bo$o$o5bo$6o!",
+    "eater": "2o$obo$2bo$2b2o!", "r_pentomino": "b2o$2o$bo!", "diehard": "6bo$2o$bo3b3o!",
+    "replicator": "2b3o$bo2bo$o3bo$o2bo$3o!",
+    "gosper_gun": "24bo$22bobo$12b2o6b2o12b2o$11bo3bo4b2o12b2o$2o8bo5bo3b2o$"
+                  "2o8bo3bob2o4bobo$10bo5bo7bo$11bo3bo$12b2o!",
 }
 
-# %% ../nbs/01_life.ipynb #a31e8939
+# %% ../nbs/01_life.ipynb #4807fc0f
 def pattern(
     name: str,       # a name in `PATTERNS`
 ) -> torch.Tensor:   # (H, W) uint8, no larger than it must be
     "Give a famous pattern."
-    if name not in PATTERNS: raise ValueError(f"name: no pattern is called {name!r}; there are {', '.join(PATTERNS)}")
-    return parse_rle(PATTERNS[name])[0]
+    if name in PATTERNS: return parse_rle(PATTERNS[name])[0]
+    raise ValueError(f"name: no pattern is called {name!r}; there are {', '.join(PATTERNS)}")
 
+# %% ../nbs/01_life.ipynb #71f6a279
 def place(
-    pattern: torch.Tensor,             # (h, w) of 0 and 1
-    size: tuple[int, int],             # (H, W) of the new world
-    at: tuple[int, int] | None = None, # row and column of the pattern's upper left cell; None centres it
-) -> torch.Tensor:                     # (H, W)
+    pattern: torch.Tensor,     # (h, w) of 0 and 1
+    size: tuple[int, int],     # (H, W) of the new world
+    at: tuple | None = None,   # (row, column) of its upper left cell; None centres it
+) -> torch.Tensor:             # (H, W)
     "Put a pattern into an empty world."
     (h, w), (H, W) = _check_world(pattern).shape[-2:], size
     y, x = ((H - h) // 2, (W - w) // 2) if at is None else at
     if not (0 <= y <= H - h and 0 <= x <= W - w):
-        raise ValueError(f"at: a pattern of {h}×{w} cells at row {y}, column {x} does not fit into {H}×{W}")
+        raise ValueError(f"at: {h}×{w} cells at row {y}, column {x} do not fit into {H}×{W}")
     return F.pad(pattern, (x, W - w - x, y, H - h - y))
 
-# %% ../nbs/01_life.ipynb #5b41fb7e
+# %% ../nbs/01_life.ipynb #38f782d6
 _AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
 
 def sparse_step(
@@ -196,20 +215,22 @@ def sparse_step(
 ) -> set:                            # the living cells of the next generation
     "Take a step on a plane without borders."
     rule = parse_rule(rule)
-    if not isinstance(cells, (set, frozenset)): raise TypeError(f"cells: expected a set, got {type(cells).__name__}")
-    if 0 in rule.born: raise ValueError(f"rule: in {rule} cells are born from nothing, which fills an endless plane")
+    if not isinstance(cells, (set, frozenset)):
+        raise TypeError(f"cells: expected a set, got {type(cells).__name__}")
+    if 0 in rule.born:
+        raise ValueError(f"rule: {rule} makes cells from nothing and would fill the plane")
     n = Counter((y + dy, x + dx) for y, x in cells for dy, dx in _AROUND)
     survive = {c for c in cells if n[c] in rule.survive}
     return survive | {c for c, k in n.items() if k in rule.born and c not in cells}
 
-# %% ../nbs/01_life.ipynb #e16c0855
+# %% ../nbs/01_life.ipynb #50c59457
 def to_cells(
     world: torch.Tensor,  # (H, W) of 0 and 1
 ) -> set:                 # the living cells as (row, column)
     "List the living cells of a world."
-    if _check_world(world).ndim != 2: raise ValueError(f"world: expected one world (H, W), got {tuple(world.shape)}")
-    return {tuple(c) for c in world.nonzero().tolist()}
+    return {tuple(c) for c in _check_one(world).nonzero().tolist()}
 
+# %% ../nbs/01_life.ipynb #26483ec5
 def to_world(
     cells: set,            # living cells as (row, column)
     size: tuple[int, int], # (H, W)
@@ -217,17 +238,17 @@ def to_world(
 ) -> torch.Tensor:         # (H, W) uint8; cells outside are left out
     "Draw the part of a plane that a window shows."
     world = torch.zeros(size, dtype=torch.uint8)
-    for y, x in cells:
-        if 0 <= y - at[0] < size[0] and 0 <= x - at[1] < size[1]: world[y - at[0], x - at[1]] = 1
+    for y, x in ((y - at[0], x - at[1]) for y, x in cells):
+        if 0 <= y < size[0] and 0 <= x < size[1]: world[y, x] = 1
     return world
 
-# %% ../nbs/01_life.ipynb #71e7ec67
+# %% ../nbs/01_life.ipynb #017aaebe
 def find_cycle(
     cells: set,                      # living cells as (row, column)
     rule: str | LifeRule = "B3/S23", # what to follow; no B0
     limit: int = 100,                # how many generations to wait
-) -> tuple | None:                   # (period, rows down, columns right), or None if it never came back
-    "Find when a pattern first has its own shape again, and how far it has moved by then."
+) -> tuple | None:                   # (period, rows down, columns right), or None
+    "Find when a pattern first has its own shape again, and how far it has moved."
     now, corner = cells, lambda s: (min(y for y, x in s), min(x for y, x in s))
     for t in range(1, limit + 1):
         now = sparse_step(now, rule)
@@ -245,18 +266,18 @@ def elementary_table(
         raise ValueError(f"number: expected a whole number from 0 to 255, got {number!r}")
     return torch.tensor([number >> k & 1 for k in range(8)], dtype=torch.uint8)
 
-# %% ../nbs/01_life.ipynb #294960de
+# %% ../nbs/01_life.ipynb #e7cbbb78
 def elementary_run(
     number: int,                        # Wolfram's number, 0 to 255
     steps: int,                         # how many rows to add, 0 or more
-    start: torch.Tensor | None = None,  # (W,) of 0 and 1; None is one living cell with room for its light cone
-    wrap: bool = False,                 # does the row wrap around? Otherwise all beyond the ends is dead
+    start: torch.Tensor | None = None,  # (W,) of 0 and 1; None is one cell with room to grow
+    wrap: bool = False,                 # does the row wrap around? Otherwise all outside is dead
 ) -> torch.Tensor:                      # (steps + 1, W) uint8, time running down
     "Run an elementary automaton and keep every row."
     _check_steps(steps)
     if start is None: start = F.one_hot(torch.tensor(steps), 2 * steps + 1)
-    if start.ndim != 1: raise ValueError(f"start: expected one row (W,), got shape {tuple(start.shape)}")
-    table, rows = elementary_table(number), [_check_world(start[None])[0].to(torch.uint8)]
+    if start.ndim != 1: raise ValueError(f"start: expected (W,), got shape {tuple(start.shape)}")
+    rows, table = [_check_world(start[None])[0].to(torch.uint8)], elementary_table(number)
     for _ in range(steps):
         p = F.pad(rows[-1][None], (1, 1), mode="circular" if wrap else "constant")[0]
         rows.append(table[(4 * p[:-2] + 2 * p[1:-1] + p[2:]).long()])
