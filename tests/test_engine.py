@@ -1,0 +1,141 @@
+"The active-cell engine against the dense definition: random models, grids, masks."
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+
+from nca_tutorial.core import NCAModel, dense_step, seed_state
+from nca_tutorial.engine import active_rollout, draw_keys, fire_mask
+from nca_tutorial.perception import KERNELS
+
+torch.set_num_threads(1)
+SIZES = st.integers(1, 24)
+check = lambda n: settings(max_examples=n, deadline=None, derandomize=True)
+
+
+@st.composite
+def worlds(draw, steps=st.sampled_from([1, 2, 3, 8, 20]), thresholds=(None, 0.0, 0.1, 0.1, 0.3)):
+    "A model with a random last layer, a state of some kind, and firing masks."
+    g = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    kernels = draw(st.permutations(list(KERNELS)))[:draw(st.integers(1, 4))]
+    threshold, channels = draw(st.sampled_from(thresholds)), draw(st.sampled_from([4, 5, 8, 16]))
+    model = NCAModel(channels, draw(st.sampled_from([1, 3, 8, 32])), 0.5, kernels, draw(st.sampled_from(["zeros", "wrap"])),
+                     threshold, draw(st.booleans()), engine="dense", generator=g)
+    scale = draw(st.sampled_from([0.05, 0.2, 0.5]))
+    for p in model.update[2].parameters(): p.data = (torch.rand(p.shape, generator=g) - 0.5) * scale
+    shape = (draw(st.sampled_from([1, 2, 5])), channels, draw(SIZES), draw(SIZES))
+    x = torch.randn(shape, generator=g) * 0.3
+    match draw(st.sampled_from(["noise", "seed", "sparse", "nothing alive", "all alive", "dead matter"])):
+        case "seed": x = seed_state(shape[0], channels, shape[2:])
+        case "sparse": x *= torch.rand(shape[0], 1, *shape[2:], generator=g) < 0.1
+        case "nothing alive": x[:, 3] = -0.2
+        case "all alive": x[:, 3] = 1
+        case "dead matter": x[:, 3] = 0; x[0, 3, shape[2] // 2, shape[3] // 2] = 1
+    rate = draw(st.sampled_from([0.5, 0.5, 0.2, 1.0, 0.0]))
+    masks = (torch.rand(draw(steps), shape[0], 1, shape[3], shape[2], generator=g) < rate).mT       # not contiguous
+    turns = ("sobel_x" in kernels) == ("sobel_y" in kernels)
+    return model, x, masks, model._kernels_at(draw(st.sampled_from([0.0, 30.0, 90.0])) if turns else 0.0), g
+
+
+def law(model, kernels): return kernels, model.update, model.padding, model.alive_threshold
+
+def dense(model, x, masks, kernels):
+    for fire in masks: x = dense_step(x, fire, *law(model, kernels))
+    return x
+
+def gradients(y, weight, x, model):
+    model.zero_grad()
+    (y * weight).sum().backward()
+    return [t.grad.clone() if t.grad is not None else torch.zeros_like(t) for t in (x, *model.parameters())]
+
+def relative(a, b): return ((a - b).abs().max() / b.abs().max().clamp(min=1e-3)).item()
+
+
+@check(150)
+@given(worlds())
+def test_states_and_gradients_in_double(world):
+    model, x, masks, kernels, g = world
+    model, x = model.double(), x.double()
+    weight = torch.randn(x.shape, generator=g, dtype=torch.float64)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    want, got = dense(model, a, masks, kernels), active_rollout(b, *law(model, kernels), masks=masks)
+    assert relative(got, want) < 1e-11
+    for w, v in zip(gradients(want, weight, a, model), gradients(got, weight, b, model)): assert relative(v, w) < 1e-9
+
+
+@check(60)
+@given(worlds())
+def test_gradients_in_single(world):
+    model, x, masks, kernels, g = world
+    weight = torch.randn(x.shape, generator=g)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    want, got = dense(model, a, masks, kernels), active_rollout(b, *law(model, kernels), masks=masks)
+    for w, v in zip(gradients(want, weight, a, model), gradients(got, weight, b, model)): assert relative(v, w) < 1e-4
+
+
+@check(30)
+@given(worlds(steps=st.just(100)))
+def test_states_over_100_steps(world):
+    model, x, masks, kernels, _ = world
+    for p in model.update[2].parameters(): p.data *= 0.1         # a rule that does not amplify rounding
+    with torch.no_grad():
+        want, got = dense(model, x, masks, kernels), active_rollout(x, *law(model, kernels), masks=masks)
+    assert (got - want).abs().max() <= 1e-5 * want.abs().max().clamp(min=1)
+
+
+@check(40)
+@given(worlds(), st.integers(1, 7))
+def test_same_seed_same_life(world, every):
+    "The model's own dice: rollout and trajectory agree between engines, whole or in pieces."
+    model, x, masks, _, _ = world
+    model, x, steps = model.double(), x.double(), len(masks)
+    dice = lambda: torch.Generator().manual_seed(7)
+    want, films = model(x, steps, dice()).detach(), [model.trajectory(x, steps, every, dice())]
+    model.engine = "active"
+    films.append(model.trajectory(x, steps, every, dice()))
+    assert relative(films[1], films[0]) < 1e-11
+    assert relative(model(x, steps, dice()), want) < 1e-11
+    with torch.no_grad(): assert relative(model(x, steps, dice()), want) < 1e-11
+    one, g = x, dice()
+    for _ in range(steps): one = model(one, 1, g)
+    assert relative(one, want) < 1e-11
+
+
+@pytest.mark.parametrize("padding", ["zeros", "wrap"])
+@pytest.mark.parametrize("threshold", [None, 0.1])
+def test_gradcheck(padding, threshold):
+    g = torch.Generator().manual_seed(0)
+    model = NCAModel(4, 3, padding=padding, alive_threshold=threshold, generator=g).double()
+    for p in model.parameters(): p.data = torch.rand(p.shape, generator=g, dtype=torch.float64) - 0.5
+    x = torch.rand(2, 4, 3, 4, generator=g, dtype=torch.float64, requires_grad=True)
+    masks = torch.rand(3, 2, 1, 3, 4, generator=g) < 0.6
+    run = lambda x, *_: active_rollout(x, *law(model, model.kernel_weights), masks=masks)
+    assert torch.autograd.gradcheck(run, (x, *model.parameters()))
+
+
+def test_window_follows_life_through_a_large_world():
+    "A creature alone in a large world, long enough for several windows, on both kinds of edge."
+    for padding, place in (("zeros", 90), ("wrap", 90), ("zeros", 3), ("wrap", 3)):
+        g = torch.Generator().manual_seed(1)
+        model = NCAModel(8, 16, padding=padding, engine="dense", generator=g)
+        for p in model.update[2].parameters(): p.data = (torch.rand(p.shape, generator=g) - 0.5) * 0.1
+        x = torch.zeros(1, 8, 180, 200); x[:, 3:, place, place:place + 3] = 1
+        with torch.no_grad():
+            want = model(x, 90, torch.Generator().manual_seed(0))
+            model.engine = "active"
+            got = model(x, 90, torch.Generator().manual_seed(0))
+        assert (got - want).abs().max() < 1e-5
+
+
+def test_dice():
+    "The firing mask: the rate holds; cells, steps and neighbours know nothing of one another."
+    x, keys = torch.zeros(4, 1, 64, 64), draw_keys(200, torch.Generator().manual_seed(0))
+    for rate in (0.0, 0.1, 0.5, 0.9, 1.0):
+        masks = torch.stack([fire_mask(x, k, rate) for k in keys]).float()
+        n = masks.numel()
+        assert abs(masks.mean() - rate) <= 5 * (rate * (1 - rate) / n) ** 0.5
+        if rate in (0, 1): continue
+        z = (masks - rate) / (rate * (1 - rate)) ** 0.5
+        pairs = [(z[1:], z[:-1]), (z[..., 1:], z[..., :-1]), (z[..., 1:, :], z[..., :-1, :]), (z[:, 1:], z[:, :-1]), (z[..., 7:], z[..., :-7])]
+        for a, b in pairs: assert abs((a * b).mean()) < 5 / a.numel() ** 0.5
+        assert abs(z.mean(0).std() * len(keys) ** 0.5 - 1) < 0.05      # no cell is favoured
+    assert draw_keys(5, torch.Generator().manual_seed(1)) == [draw_keys(1, g)[0] for g in [torch.Generator().manual_seed(1)] for _ in range(5)]
