@@ -7,10 +7,9 @@ PY     := $(BIN)/python
 ENV    := .venv/.installed
 NPM    := site/node_modules/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
-.DELETE_ON_ERROR:
 .PHONY: help book site serve test check notebooks pytest lab config readme lock clean
+.PHONY: npm-there
 
 help: ## this list
 	@echo 'nca_tutorial: the targets of make'
@@ -22,6 +21,9 @@ $(ENV): pyproject.toml tools/constraints.txt tools/environment.py
 	@"$(PYTHON)" tools/environment.py
 	@touch $@
 
+npm-there:
+	@[ -e "$(NPM)" ] || command -v npm >/dev/null 2>&1 || { echo 'nca_tutorial: npm is missing: install Node.js with npm (on Debian and Ubuntu, `apt install npm`); the site takes its maths and faces from it' >&2; exit 1; }
+
 $(NPM): site/package.json site/package-lock.json | $(ENV)
 	@"$(PYTHON)" tools/environment.py --npm
 	@touch $@
@@ -29,13 +31,13 @@ $(NPM): site/package.json site/package-lock.json | $(ENV)
 book: site ## set up, build the site into _site/ and serve it at 127.0.0.1:8000
 	@if [ "$(SERVE)" != 0 ]; then $(PY) tools/serve.py $(PORT); fi
 
-site: $(ENV) $(NPM) ## set up and build the site into _site/ (any warning fails)
+site: npm-there $(ENV) $(NPM) ## set up and build the site into _site/ (any warning fails)
 	@$(PY) site/build.py
 
 serve: ## serve the site that is there
 	@$(PY) tools/serve.py $(PORT)
 
-test: check notebooks site pytest ## set up, then everything that CI checks
+test: npm-there check notebooks site pytest ## set up, then everything that CI checks
 	@echo 'All is well.'
 
 check: $(ENV) ## generated files agree with their sources, notebooks are clean and exported
