@@ -44,14 +44,27 @@ copybutton_selector = 'div.cell_input div.highlight pre, div.myst div.highlight 
 copybutton_copy_empty_lines = False
 
 
+def size(path):
+    "Width and height of a picture in pixels, or None (a drawing has none)"
+    from PIL import Image
+    try:
+        with Image.open(path) as im: return im.size
+    except OSError: return None
+
+
 def dress(app, page, template, context, doctree):
-    "Last touches on a page: its number over its title, pictures that wait until they are near"
+    "Last touches on a page: its number over its title; pictures that wait until they are near, and keep their place till then"
     body = context.get('body')
     if not body: return
     if k := site['kickers'].get(page): body = body.replace('<h1>', f'<p class="kicker">{k}</p>\n<h1>', 1)
-    body = re.sub(r'<img(?![^>]*\bloading=)(?![^>]*class="cover)', '<img loading="lazy" decoding="async"', body)
-    context['body'] = body
-    context['body_class'] = page
+    files = {f'_images/{name}': Path(app.srcdir)/src for src, name in app.builder.images.items()}
+    def picture(m):
+        tag, src = m[0], re.search(r'\bsrc="([^"]+)"', m[0])
+        if not src or 'cover' in tag: return tag
+        if 'loading=' not in tag: tag = tag.replace('<img', '<img loading="lazy" decoding="async"', 1)
+        wh = None if re.search(r'\b(width|height)=', tag) else size(files.get(src[1], here/src[1]))
+        return tag.replace('<img', f'<img width="{wh[0]}" height="{wh[1]}"', 1) if wh else tag
+    context['body'] = re.sub(r'<img\b[^>]*>', picture, body)
 
 
 def setup(app):

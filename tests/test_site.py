@@ -84,6 +84,13 @@ def test_pictures_have_words(pages, p):
 
 
 @pytest.mark.parametrize('p', PAGES)
+def test_pictures_keep_their_place(pages, p):
+    "A picture that loads late must not push the text that is being read"
+    loose = [i['src'] for i in pages[p].images if i.get('loading') == 'lazy' and not ('width' in i and 'height' in i) and not i['src'].endswith('.svg')]
+    assert not loose, f'no width and height: {loose}'
+
+
+@pytest.mark.parametrize('p', PAGES)
 def test_weight(pages, p):
     "A page without theme, maths, faces and films: its text and its pictures"
     own = len(pages[p].text.encode())
