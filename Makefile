@@ -47,7 +47,7 @@ notebooks: $(ENV) ## run every notebook from top to bottom
 	@$(PY) tools/notebooks.py
 
 pytest: $(ENV) site ## run tests/, the pages in a browser included
-	@$(PY) -m pytest tests
+	@$(PY) -m pytest -q --durations=5 tests
 
 lab: $(ENV) ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter-lab nbs

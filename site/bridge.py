@@ -364,6 +364,7 @@ def notebook(file, nb, links, films, site, toc=None):
     for i, c in enumerate(cells): c['id'] = f'c{i}'
     meta = {'kernelspec': {'name': 'python3', 'display_name': 'python3', 'language': 'python'},
             'language_info': {'name': 'python', 'pygments_lexer': 'ipython3'}}
+    if d := front_matter(nb).get('description'): meta['myst'] = {'html_meta': {'description': re.sub(r'[`*]', '', str(d))}}
     return dict(cells=cells, metadata=meta, nbformat=4, nbformat_minor=5)
 
 

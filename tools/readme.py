@@ -4,7 +4,8 @@ The title and summary cell comes first, as it is. Markdown cells lose what only 
 alerts, other divs and {attributes} go, raw HTML keeps pictures, headings, links and text. Links to chapters lead to nbs/*.ipynb,
 pictures are shown from images/. Code cells become fenced Python with their text output. `#| hide`, `#| include: false`,
 `#| echo: false` and `#| output: false` are respected, other `#|` lines are dropped. A film or plot that a cell put out is not
-in a file, so README leaves it out: show it there with a picture from images/ in a markdown cell.
+in a file, so README leaves it out: show it there with a picture from images/ in a markdown cell. A markdown cell that begins with
+`<!-- site only -->` stays out of README.
 """
 import json, re, sys
 from pathlib import Path
