@@ -7,7 +7,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/perception.html.md"""
 # %% auto #0
 __all__ = ['KERNELS', 'kernel_bank', 'pad', 'perceive']
 
-# %% ../nbs/03_perception.ipynb #6bdd5210
+# %% ../nbs/03_perception.ipynb #27a8b729
 import math
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# %% ../nbs/03_perception.ipynb #0ea4ab00
+# %% ../nbs/03_perception.ipynb #544f7f08
 KERNELS = {
     "identity": ((0, 0, 0), (0, 1, 0), (0, 0, 0)),
     "sobel_x": ((-1, 0, 1), (-2, 0, 2), (-1, 0, 1)),
@@ -23,21 +23,22 @@ KERNELS = {
     "laplacian": ((1, 2, 1), (2, -12, 2), (1, 2, 1)),
 }
 
-# %% ../nbs/03_perception.ipynb #641bb773
+# %% ../nbs/03_perception.ipynb #9ad3f437
 def _check_kernel_names(names, angle=0.0):
     if isinstance(names, str) or not isinstance(names, Sequence) or not names:
-        raise TypeError(f"kernels: got {names!r}; expected a non-empty sequence of names, each one of {', '.join(KERNELS)}")
+        raise TypeError(f"kernels: got {names!r}; expected a non-empty sequence of names from {', '.join(KERNELS)}")
     if unknown := [n for n in names if n not in KERNELS]:
         raise ValueError(f"kernels: unknown {unknown[0]!r}; expected names from {', '.join(KERNELS)}")
-    if len(set(names)) < len(names): raise ValueError(f"kernels: got {tuple(names)}, where a name stands twice; expected each name once")
+    if len(set(names)) < len(names): raise ValueError(f"kernels: a name stands twice in {tuple(names)}; expected each once")
     if angle and ("sobel_x" in names) != ("sobel_y" in names):
         raise ValueError(f"angle: {angle} degrees needs both sobel_x and sobel_y in kernels, got {tuple(names)}")
 
 def _check_number(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, float)): raise TypeError(f"{name}: got {value!r}; expected a number")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: got {value!r}; expected a number")
     if not math.isfinite(value): raise ValueError(f"{name}: got {value}; expected a finite number")
 
-# %% ../nbs/03_perception.ipynb #6ed41247
+# %% ../nbs/03_perception.ipynb #dff8f7e3
 def kernel_bank(
     names: Sequence[str] = ("identity", "sobel_x", "sobel_y"),  # which kernels, in which order; see `KERNELS`
     scale: float = 1 / 8,  # factor of the Sobel and Laplacian kernels; the identity keeps its 1
@@ -53,7 +54,7 @@ def kernel_bank(
         bank |= {"sobel_x": cos * dx - sin * dy, "sobel_y": sin * dx + cos * dy}
     return torch.stack([bank[n] for n in names])
 
-# %% ../nbs/03_perception.ipynb #77106d79
+# %% ../nbs/03_perception.ipynb #0e4a4a7d
 def pad(
     x: Tensor,  # (B, C, H, W)
     padding: str = "zeros",  # "zeros": nothing lives outside; "wrap": the grid is a torus
@@ -62,7 +63,7 @@ def pad(
     if padding not in ("zeros", "wrap"): raise ValueError(f"padding: got {padding!r}; expected 'zeros' or 'wrap'")
     return F.pad(x, (1, 1, 1, 1), mode="circular" if padding == "wrap" else "constant")
 
-# %% ../nbs/03_perception.ipynb #6d55e0bd
+# %% ../nbs/03_perception.ipynb #87f594a5
 def perceive(
     x: Tensor,  # (B, C, H, W) floating point
     kernels: Tensor,  # (K, 3, 3), as `kernel_bank` gives them
