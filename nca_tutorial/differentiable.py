@@ -22,12 +22,36 @@ def all_neighbourhoods() -> Tensor:  # (512, 3, 3) uint8, number i spells i in b
     bits = torch.arange(9).flip(0)
     return (torch.arange(512)[:, None] >> bits & 1).to(torch.uint8).view(512, 3, 3)
 
-# %% ../nbs/02_differentiable.ipynb #2d0e043a
+# %% ../nbs/02_differentiable.ipynb #565296fe
+# checks of arguments, for the functions below; skip them on a first reading
+def _check_whole(name, value, least):
+    "Refuse what is not a whole number of `least` or more."
+    if not isinstance(value, int) or value < least:
+        raise ValueError(f"{name}: expected a whole number of {least} or more, got {value!r}")
+
+def _kind(x): return f"a {x.dtype} tensor" if isinstance(x, Tensor) else type(x).__name__
+
+def _check_size(size) -> tuple:
+    "Read a size as (H, W)."
+    pair = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (tuple, list, torch.Size)) else ()
+    if len(pair) == 2 and all(isinstance(n, int) and n > 0 for n in pair): return pair
+    raise ValueError(f"size: expected a whole number or (H, W), got {size!r}")
+
+def _check_state(state, size):
+    "Refuse what is not a world of numbers from 0 to 1."
+    if not isinstance(state, Tensor) or not state.is_floating_point():
+        raise TypeError(f"state: expected a floating-point tensor, got {_kind(state)}")
+    if tuple(state.shape[-2:]) != size:
+        raise ValueError(f"state: expected (..., {size[0]}, {size[1]}), got {tuple(state.shape)}")
+    if not ((state >= 0) & (state <= 1)).all():
+        raise ValueError("state: expected numbers from 0 to 1, found others (or NaN)")
+
+# %% ../nbs/02_differentiable.ipynb #4c35e77e
 def lenia_kernel(
     radius: int = 13,  # from the centre to the rim, in cells, 2 or more
 ) -> Tensor:           # (2 * radius + 1, 2 * radius + 1), sums to 1
     "Make the ring that a Lenia cell looks through (Chan 2019, exponential kernel core)."
-    if not isinstance(radius, int) or radius < 2: raise ValueError(f"radius: expected a whole number of 2 or more, got {radius!r}")
+    _check_whole("radius", radius, 2)
     x = torch.arange(-radius, radius + 1) / radius
     r = torch.hypot(x[:, None], x)
     kernel = torch.exp(4 - 1 / (r * (1 - r)).clamp(min=1e-9))
@@ -43,7 +67,7 @@ def growth(
     if not sigma > 0: raise ValueError(f"sigma: expected more than 0, got {float(sigma)}")
     return 2 * torch.exp(-((u - mu) / sigma)**2 / 2) - 1
 
-# %% ../nbs/02_differentiable.ipynb #23e236ac
+# %% ../nbs/02_differentiable.ipynb #f3eb708b
 class Lenia(nn.Module):
     "A torus of continuous cells that grow where their ring is about `mu` full, and shrink elsewhere."
     def __init__(
@@ -55,12 +79,12 @@ class Lenia(nn.Module):
         dt: float = 0.1,                   # time between steps, more than 0
     ):
         super().__init__()
-        self.size = (size, size) if isinstance(size, int) else tuple(size)
-        self.radius, self.dt, kernel = radius, dt, lenia_kernel(radius)
-        (h, w), k = self.size, len(kernel)
-        if min(h, w) < k: raise ValueError(f"size: a ring of radius {radius} needs {k} cells or more each way, got {self.size}")
-        if not dt > 0: raise ValueError(f"dt: expected more than 0, got {dt}")
-        if not sigma > 0: raise ValueError(f"sigma: expected more than 0, got {sigma}")
+        self.size, self.radius, self.dt = _check_size(size), radius, dt
+        kernel, k, (h, w) = lenia_kernel(radius), 2 * radius + 1, self.size
+        if min(h, w) < k:
+            raise ValueError(f"size: a ring of radius {radius} needs {k} cells or more each way, got {self.size}")
+        for name, value in dict(mu=mu, sigma=sigma, dt=dt).items():
+            if not 0 < value < math.inf: raise ValueError(f"{name}: expected more than 0, got {value}")
         spread = F.pad(kernel, (0, w - k, 0, h - k)).roll((-radius, -radius), (0, 1))
         self.register_buffer("spectrum", torch.fft.rfft2(spread).real)
         self.mu, self.sigma = (nn.Parameter(torch.tensor(float(v)), requires_grad=False) for v in (mu, sigma))
@@ -75,11 +99,10 @@ class Lenia(nn.Module):
         steps: int = 1,  # 0 or more
     ) -> Tensor:         # (..., H, W) from 0 to 1
         "Take `steps` steps."
-        if not isinstance(state, Tensor) or not state.is_floating_point(): raise TypeError(f"state: expected a floating-point tensor, got {_kind(state)}")
-        if tuple(state.shape[-2:]) != self.size: raise ValueError(f"state: expected (..., {self.size[0]}, {self.size[1]}), got {tuple(state.shape)}")
-        if not ((state >= 0) & (state <= 1)).all(): raise ValueError("state: expected numbers from 0 to 1, found others (or NaN)")
-        if not isinstance(steps, int) or steps < 0: raise ValueError(f"steps: expected a whole number of 0 or more, got {steps!r}")
-        for _ in range(steps): state = (state + self.dt * growth(self.potential(state), self.mu, self.sigma)).clamp(0, 1)
+        _check_state(state, self.size)
+        _check_whole("steps", steps, 0)
+        for _ in range(steps):
+            state = (state + self.dt * growth(self.potential(state), self.mu, self.sigma)).clamp(0, 1)
         return state
 
     @torch.no_grad()
@@ -90,43 +113,42 @@ class Lenia(nn.Module):
         every: int = 1,  # steps between frames
     ) -> Tensor:         # (1 + steps // every, ..., H, W)
         "Keep a film of the world; no gradient."
-        if not isinstance(every, int) or every < 1: raise ValueError(f"every: expected a whole number of 1 or more, got {every!r}")
+        _check_whole("steps", steps, 0); _check_whole("every", every, 1)
         frames = [self(state, 0)]
         for _ in range(steps // every): frames.append(self(frames[-1], every))
         return torch.stack(frames)
 
-# %% ../nbs/02_differentiable.ipynb #a3b446ca
-def _kind(x): return f"a {x.dtype} tensor" if isinstance(x, Tensor) else type(x).__name__
-
-# %% ../nbs/02_differentiable.ipynb #56934a93
+# %% ../nbs/02_differentiable.ipynb #10a83dd5
 def random_blobs(
     count: int,                  # how many worlds, 1 or more
-    size: tuple[int, int],       # of each world, (H, W)
+    size: int | tuple[int, int], # of each world, (H, W) or one number for a square
     patch: int = 26,             # width of the blob, in cells, at most H and W
-    knots: int = 6,              # random numbers each way that shape it
+    knots: int = 6,              # random numbers each way that shape it, at most `patch`
     seed: int = 0,
 ) -> Tensor:                     # (count, H, W) from 0 to 1
     "Drop one smooth random blob into the middle of each empty world."
-    h, w = size
-    if count < 1: raise ValueError(f"count: expected 1 or more, got {count}")
-    if not 1 <= patch <= min(h, w): raise ValueError(f"patch: expected 1 to {min(h, w)} cells in a world of {h}×{w}, got {patch}")
+    h, w = _check_size(size)
+    for name, value, most in (("count", count, 2**20), ("patch", patch, min(h, w)), ("knots", knots, patch)):
+        if not isinstance(value, int) or not 1 <= value <= most:
+            raise ValueError(f"{name}: expected 1 to {most}, got {value!r}")
     noise = torch.rand(count, 1, knots, knots, generator=torch.Generator().manual_seed(seed))
     blob = F.interpolate(noise, size=(patch, patch), mode="bicubic")[:, 0].clamp(0, 1)
     top, left = (h - patch) // 2, (w - patch) // 2
     return F.pad(blob, (left, w - patch - left, top, h - patch - top))
 
-# %% ../nbs/02_differentiable.ipynb #bcf78b2b
+# %% ../nbs/02_differentiable.ipynb #518d6e14
 def centre_of_mass(
     state: Tensor,  # (..., H, W), not negative
 ) -> Tensor:        # (..., 2) row and column, 0 to H and 0 to W; meaningless for an even or empty world
     "Find the middle of what lives on a torus."
+    if state.ndim < 2: raise ValueError(f"state: expected (..., H, W), got {tuple(state.shape)}")
     def middle(weight):
         n = weight.shape[-1]
         angle = torch.arange(n, device=weight.device) * (2 * math.pi / n)
         return torch.atan2((weight * angle.sin()).sum(-1), (weight * angle.cos()).sum(-1)) * (n / (2 * math.pi)) % n
     return torch.stack([middle(state.sum(-1)), middle(state.sum(-2))], -1)
 
-# %% ../nbs/02_differentiable.ipynb #3b46e33f
+# %% ../nbs/02_differentiable.ipynb #2b65eee2
 @torch.no_grad()
 def find_gliders(
     lenia: Lenia,            # the world to search
@@ -138,14 +160,15 @@ def find_gliders(
 ) -> Tensor:                 # (N, H, W), N can be 0; the steadiest first
     "Find creatures that keep their mass and travel further than the radius of their ring."
     patch = min(2 * lenia.radius, *lenia.size)
-    frames = lenia.trajectory(lenia(random_blobs(candidates, lenia.size, patch, seed=seed), settle), watch)  # (T, N, H, W)
-    mass, size = frames.sum((-2, -1)), torch.tensor(lenia.size)
-    hops = (centre_of_mass(frames).diff(dim=0) + size / 2) % size - size / 2                                 # (T - 1, N, 2)
+    blobs = random_blobs(candidates, lenia.size, patch, min(6, patch), seed).to(lenia.mu)
+    frames = lenia.trajectory(lenia(blobs, settle), watch)                    # (T, N, H, W)
+    mass, size = frames.sum((-2, -1)), blobs.new_tensor(lenia.size)
+    hops = (centre_of_mass(frames).diff(dim=0) + size / 2) % size - size / 2  # (T - 1, N, 2)
     stray = (mass / mass.mean(0) - 1).abs().amax(0)
     keep = (mass.mean(0) > 1) & (stray < tolerance) & (hops.sum(0).norm(dim=-1) > lenia.radius)
     return frames[-1, keep][stray[keep].argsort()]
 
-# %% ../nbs/02_differentiable.ipynb #0e1d8b8e
+# %% ../nbs/02_differentiable.ipynb #954a242d
 class RuleNet(nn.Module):
     "A rule with weights: a 3×3 kernel looks around, then a small network decides for each cell alone."
     def __init__(
@@ -154,7 +177,7 @@ class RuleNet(nn.Module):
         seed: int = 0,     # of the first weights
     ):
         super().__init__()
-        if not isinstance(hidden, int) or hidden < 1: raise ValueError(f"hidden: expected a whole number of 1 or more, got {hidden!r}")
+        _check_whole("hidden", hidden, 1)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.perceive = nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular", bias=False)
@@ -166,7 +189,7 @@ class RuleNet(nn.Module):
     ) -> Tensor:        # shaped like `world`: the log odds that a cell will be alive
         "Look around, decide."
         _check_world(world)
-        x = world.to(self.perceive.weight.dtype).view(-1, 1, *world.shape[-2:])  # (B, 1, H, W)
+        x = world.to(self.perceive.weight).reshape(-1, 1, *world.shape[-2:])  # (B, 1, H, W)
         return self.update(self.perceive(x)).view(world.shape)
 
     @torch.no_grad()
@@ -177,14 +200,15 @@ class RuleNet(nn.Module):
         "Let each cell become what is more likely."
         return (self(world) > 0).to(torch.uint8)
 
-# %% ../nbs/02_differentiable.ipynb #f1d2d150
+# %% ../nbs/02_differentiable.ipynb #eac76d78
 def _check_world(world, name="world"):
     "Refuse what is not a world, or a batch of worlds, of zeros and ones."
     if not isinstance(world, Tensor): raise TypeError(f"{name}: expected a tensor, got {_kind(world)}")
-    if world.ndim not in (2, 3) or 0 in world.shape: raise ValueError(f"{name}: expected (H, W) or (B, H, W), got {tuple(world.shape)}")
+    if world.ndim not in (2, 3) or 0 in world.shape:
+        raise ValueError(f"{name}: expected (H, W) or (B, H, W), got {tuple(world.shape)}")
     if not ((world == 0) | (world == 1)).all(): raise ValueError(f"{name}: expected zeros and ones only")
 
-# %% ../nbs/02_differentiable.ipynb #865121ee
+# %% ../nbs/02_differentiable.ipynb #acf28221
 def world_pairs(
     teacher: Callable,      # takes worlds (B, H, W), uint8 zeros and ones, and gives the next ones
     seed: int = 0,          # of the worlds
@@ -192,7 +216,8 @@ def world_pairs(
     density: float = 0.5,   # chance that a cell is alive, 0 to 1
 ) -> Iterator:              # endless pairs (worlds, next worlds), each (1, size, size)
     "Show random worlds and what the teacher makes of them."
-    if not isinstance(size, int) or size < 3: raise ValueError(f"size: expected a whole number of 3 or more, got {size!r}")
+    if not callable(teacher): raise TypeError(f"teacher: expected a function of worlds, got {type(teacher).__name__}")
+    _check_whole("size", size, 3)
     if not 0 <= density <= 1: raise ValueError(f"density: expected 0 to 1, got {density!r}")
     return _world_pairs(teacher, torch.Generator().manual_seed(seed), size, density)
 
@@ -202,7 +227,7 @@ def _world_pairs(teacher, generator, size, density):
         world = (torch.rand(1, size, size, generator=generator) < density).to(torch.uint8)
         yield world, teacher(world)
 
-# %% ../nbs/02_differentiable.ipynb #e03f9453
+# %% ../nbs/02_differentiable.ipynb #6a172633
 def learn_rule(
     net: nn.Module,          # gives log odds for worlds, as `RuleNet` does; its weights change
     pairs: Iterable,         # (worlds, next worlds), as `world_pairs` shows them
@@ -211,24 +236,26 @@ def learn_rule(
     tolerance: float = 0.01, # stop when a lesson's error, before learning from it, is below this
 ) -> list[float]:            # the error of each lesson
     "Train a network on pairs of pictures until it predicts the next one."
-    if max_steps < 1: raise ValueError(f"max_steps: expected 1 or more, got {max_steps}")
-    if not lr > 0: raise ValueError(f"lr: expected more than 0, got {lr}")
+    _check_whole("max_steps", max_steps, 1)
+    if not lr > 0: raise ValueError(f"lr: expected more than 0, got {lr!r}")
     optimizer, losses = torch.optim.Adam(net.parameters(), lr), []
     for _, (world, target) in zip(range(max_steps), pairs):
         _check_world(world); _check_world(target, "target")
-        if target.shape != world.shape: raise ValueError(f"target: expected the world's shape {tuple(world.shape)}, got {tuple(target.shape)}")
-        loss = F.binary_cross_entropy_with_logits(net(world), target.to(torch.float32))
+        if target.shape != world.shape:
+            raise ValueError(f"target: expected the world's shape {tuple(world.shape)}, got {tuple(target.shape)}")
+        logits = net(world)
+        loss = F.binary_cross_entropy_with_logits(logits, target.to(logits))
         losses.append(loss.item())
         if losses[-1] < tolerance: break
         optimizer.zero_grad(); loss.backward(); optimizer.step()
     if not losses: raise ValueError("pairs: expected at least one pair of worlds, got none")
     return losses
 
-# %% ../nbs/02_differentiable.ipynb #1edc16fc
+# %% ../nbs/02_differentiable.ipynb #9015b3fa
 def exam(
     student: Callable,  # takes worlds (B, 3, 3) and gives the next ones
     teacher: Callable,  # the same
 ) -> Tensor:            # (N, 3, 3), the neighbourhoods that they disagree on; none when N is 0
     "Ask two rules about all 512 neighbourhoods."
     table = all_neighbourhoods()
-    return table[student(table)[:, 1, 1] != teacher(table)[:, 1, 1]]
+    return table[student(table)[:, 1, 1].cpu() != teacher(table)[:, 1, 1].cpu()]
