@@ -7,7 +7,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/targets.html.md"""
 # %% auto #0
 __all__ = ['load_target', 'emoji_target']
 
-# %% ../nbs/91_targets.ipynb #5b2217e5
+# %% ../nbs/91_targets.ipynb #6bf06fa4
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-# %% ../nbs/91_targets.ipynb #810821d5
+# %% ../nbs/91_targets.ipynb #4f691b21
 def _read_picture(picture):
     "A file or a Pillow image -> float32 array (H, W, 4) from 0 to 1, premultiplied."
     if not isinstance(picture, Image.Image):
@@ -30,10 +30,12 @@ def _read_picture(picture):
     if picture.mode.startswith(("I", "F")):     # 16 bits and more: Pillow would clip them, not scale them
         grey = np.asarray(picture, np.float32)
         picture = Image.fromarray(np.uint8(np.clip(grey / (65535 if grey.max() > 255 else 255), 0, 1) * 255))
-    rgba = np.asarray(picture.convert("RGBA"), np.float32) / 255
+    if picture.mode == "La": picture = picture.convert("LA")
+    try: rgba = np.asarray(picture.convert("RGBA"), np.float32) / 255
+    except ValueError as e: raise ValueError(f"picture: Pillow cannot turn its mode {picture.mode} into colours ({e})") from None
     return np.concatenate([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], -1)
 
-# %% ../nbs/91_targets.ipynb #ed3dccfd
+# %% ../nbs/91_targets.ipynb #b22fd17c
 def load_target(
     picture: str | Path | Image.Image,  # a picture file of any format and mode, or a Pillow image
     size: int = 40,  # the longer side becomes this many cells; 4 or more
@@ -50,13 +52,13 @@ def load_target(
     small = np.stack([np.asarray(p.resize((width, height), Image.Resampling.LANCZOS)) for p in planes])
     small = torch.from_numpy(small).clamp(0, 1)
     small = torch.minimum(small, small[3:])     # the filter's overshoot must not leave more colour than alpha
-    if small[3].max() < 0.1: raise ValueError("picture: it is empty, alpha is below 0.1 everywhere; expected something to grow")
+    if small[3].max() < 0.1: raise ValueError("picture: it is empty; expected alpha above 0.1 somewhere")
     target = torch.zeros(4, size + 2*padding, size + 2*padding)
     top, left = padding + (size - height) // 2, padding + (size - width) // 2
     target[:, top:top + height, left:left + width] = small
     return target
 
-# %% ../nbs/91_targets.ipynb #347c3998
+# %% ../nbs/91_targets.ipynb #6d9d13f4
 def _emoji_font():
     from matplotlib.font_manager import findSystemFonts
     names = ("notocoloremoji", "apple color emoji", "seguiemj", "twemoji")
@@ -65,7 +67,7 @@ def _emoji_font():
     raise FileNotFoundError("font: found no colour emoji font on this machine; name a file, or install one "
                             "(on Debian: fonts-noto-color-emoji)")
 
-# %% ../nbs/91_targets.ipynb #1b83bbbd
+# %% ../nbs/91_targets.ipynb #21b2f001
 def emoji_target(
     emoji: str,  # one emoji
     size: int = 40,  # as in `load_target`

@@ -1,0 +1,81 @@
+"""`nca_grow` as a user meets it: in a shell of its own, on pictures of every kind, interrupted, and misused."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nca_tutorial.core import NCAModel
+
+COMMAND = [str(Path(sys.executable).parent / "nca_grow")]
+SMALL = ["--size", "8", "--padding", "2", "--shortest", "6", "--longest", "8"]
+LEFT = ["config.json", "film.webp", "loss.png", "model.safetensors", "result.json"]
+
+
+def run(*args, cwd):
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*COMMAND, *map(str, args)], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+
+
+def test_a_picture_becomes_a_creature(tmp_path):
+    Image.new("LA", (30, 50), (200, 255)).save(tmp_path / "a grey door.png")
+    done = run("a grey door.png", "--out", "my doors/door", "--steps", 25, "--quiet", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "my doors" / "door"
+    assert sorted(p.name for p in folder.iterdir()) == LEFT
+    result = json.loads((folder / "result.json").read_text())
+    assert result["picture"] == "a grey door.png" and result["training_steps"] == result["steps"] == 25 and not result["interrupted"]
+    assert result["rollout"] == [6, 8] and 0 < result["mse"] < 1 and result["seconds"] > 0 and result["versions"]["torch"]
+    assert NCAModel.from_pretrained(folder).hidden == 128
+    with Image.open(folder / "film.webp") as film: assert film.n_frames == 9 and film.size[0] == film.size[1] >= 200
+    with Image.open(folder / "loss.png") as curve: assert curve.size[0] > 300
+    assert str(Path("my doors/door")) in done.stdout and "25 steps" in done.stdout
+
+
+def test_ctrl_c_leaves_a_whole_creature(tmp_path):
+    Image.new("RGB", (9, 9), "teal").save(tmp_path / "t.png")
+    job = subprocess.Popen([*COMMAND, "t.png", "--steps", "100000", *SMALL], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+                           env={**os.environ, "OMP_NUM_THREADS": "1"})
+    os.set_blocking(job.stderr.fileno(), False)
+    seen, end = b"", time.time() + 120
+    while b"loss" not in seen and time.time() < end and job.poll() is None:    # the bar shows a loss: training is under way
+        seen += job.stderr.read() or b""
+        time.sleep(0.1)
+    job.send_signal(signal.SIGINT)
+    out, err = job.communicate(timeout=120)
+    assert job.returncode == 0, err.decode()
+    result = json.loads((tmp_path / "creature" / "result.json").read_text())
+    assert result["interrupted"] and 0 < result["training_steps"] < 100000 and b"stopped early" in out
+    assert sorted(p.name for p in (tmp_path / "creature").iterdir()) == LEFT
+
+
+@pytest.mark.parametrize("args, words", [
+    (["none.png"], "there is no file 'none.png'"), (["notes.txt"], "not a picture"), (["p.png", "--size", "2"], "size: got 2"),
+    (["p.png", "--steps", "-1"], "steps: got -1"), (["p.png", "--steps", "0"], "nothing is saved"), (["p.png", "--batch", "0"], "batch: got 0"),
+    (["p.png", "--shortest", "9", "--longest", "4"], "rollout: got 4"), (["p.png", "--lr", "nan"], "lr"), (["p.png", "--out", "notes.txt"], "notes.txt"),
+    (["empty.png"], "it is empty"), (["p.png", "--size", "big"], "invalid"), ([], "picture")])
+def test_mistakes_get_one_clear_line_and_leave_nothing(tmp_path, args, words):
+    (tmp_path / "notes.txt").write_text("not a picture")
+    Image.new("RGB", (9, 9), "teal").save(tmp_path / "p.png")
+    Image.new("RGBA", (9, 9)).save(tmp_path / "empty.png")
+    done = run(*args, "--quiet", cwd=tmp_path)
+    assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("result.json"))
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_training(tmp_path):
+    Image.new("RGB", (9, 9), "teal").save(tmp_path / "p.png")
+    done = run("p.png", "--out", "p.png/inside", "--steps", 10**6, cwd=tmp_path)
+    assert done.returncode != 0 and "out: 'p.png/inside' cannot be written" in done.stderr, done.stderr
+
+
+def test_help_explains_every_setting(tmp_path):
+    done = run("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for word in ("--out", "--size", "--padding", "--steps", "--batch", "--shortest", "--longest", "--lr", "--seed", "--quiet", "picture"):
+        assert word in done.stdout

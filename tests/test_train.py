@@ -1,0 +1,110 @@
+"""The training loop and experiment 1: what it promises about randomness, interruption, settings and devices."""
+import math
+
+import pytest
+import torch
+
+from nca_tutorial.core import NCAModel, seed_state
+from nca_tutorial.growing import error_over_time, grow, pixel_loss
+from nca_tutorial.targets import load_target
+from nca_tutorial.train import SeedSource, normalise_gradients, train
+
+QUICK = dict(steps=6, batch=2, rollout=(4, 6), progress=False)
+
+
+@pytest.fixture
+def target(root): return load_target(root / "images" / "mushroom.png", 8, 2)
+
+
+def weights(model): return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_one_seed_one_run(target):
+    torch.manual_seed(1)
+    a, history = grow(target, seed=3, **QUICK)
+    torch.manual_seed(2)                                        # the global generator must not matter
+    b, again = grow(target, seed=3, **QUICK)
+    other, _ = grow(target, seed=4, **QUICK)
+    assert torch.equal(weights(a), weights(b)) and history.losses == again.losses
+    assert not torch.equal(weights(a), weights(other))
+
+
+def test_engines_learn_the_same(target):
+    runs = [grow(target, NCAModel(generator=torch.Generator().manual_seed(0), engine=e), **QUICK) for e in ("dense", "auto")]
+    torch.testing.assert_close(weights(runs[0][0]), weights(runs[1][0]), atol=1e-4, rtol=1e-3)
+    assert runs[0][1].losses == pytest.approx(runs[1][1].losses, rel=1e-4)
+
+
+def test_rollouts_stay_in_their_range(target):
+    seen = []
+    class Spy(NCAModel):
+        def forward(self, x, steps=1, *args, **kwargs):
+            seen.append(steps)
+            return super().forward(x, steps, *args, **kwargs)
+    train(Spy(), SeedSource(seed_state(size=12)), pixel_loss(target), steps=60, batch=1, rollout=(3, 5), progress=False)
+    assert set(seen) == {3, 4, 5}
+
+
+def test_the_learning_rate_drops_where_it_is_told(target, monkeypatch):
+    rates = []
+    original = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self, *a, **k: (rates.append(self.param_groups[0]["lr"]), original(self, *a, **k))[1])
+    grow(target, steps=10, batch=1, rollout=(2, 2), lr=1e-2, lr_drops=((0.5, 0.1), (0.8, 0.5)), progress=False)
+    assert rates == pytest.approx([1e-2] * 5 + [1e-3] * 3 + [5e-4] * 2)
+
+
+def test_gradients_have_length_one_when_adam_sees_them(target, monkeypatch):
+    norms = []
+    original = torch.optim.Adam.step
+    def spy(self, *args, **kwargs):
+        norms.extend(p.grad.norm().item() for g in self.param_groups for p in g["params"])
+        return original(self, *args, **kwargs)
+    monkeypatch.setattr(torch.optim.Adam, "step", spy)
+    grow(target, **QUICK)
+    assert all(math.isclose(n, 1, abs_tol=1e-3) or n == 0 for n in norms) and sum(n > 0.9 for n in norms) >= 20
+    normalise_gradients([torch.nn.Parameter(torch.ones(2))])   # no gradient yet: nothing to do
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_ctrl_c_keeps_what_was_learned(target, after):
+    calls, loss = [], pixel_loss(target)
+    def interrupted(x):
+        calls.append(1)
+        if len(calls) > after: raise KeyboardInterrupt
+        return loss(x)
+    model = NCAModel(generator=torch.Generator().manual_seed(0))
+    before = weights(model).clone()
+    history = train(model, SeedSource(seed_state(size=12)), interrupted, **QUICK)
+    assert history.interrupted and len(history.losses) == after and not torch.equal(weights(model), before)
+
+
+def test_training_that_explodes_says_so(target):
+    model = NCAModel(generator=torch.Generator().manual_seed(0))
+    model.update[2].weight.data.fill_(1e30)
+    with pytest.raises((FloatingPointError, ValueError), match="finite|NaN"): grow(target, model, **QUICK)
+
+
+@pytest.mark.parametrize("wrong, error, words", [
+    (dict(steps=-1), ValueError, "steps: got -1"), (dict(steps=2.0), TypeError, "steps"), (dict(batch=0), ValueError, "batch: got 0"),
+    (dict(rollout=(0, 3)), ValueError, "rollout: got 0"), (dict(rollout=(6, 4)), ValueError, "rollout: got 4"), (dict(lr=0), ValueError, "lr: got 0"),
+    (dict(lr="fast"), TypeError, "lr: got 'fast'"), (dict(lr=math.inf), ValueError, "lr")])
+def test_settings_are_checked_before_any_work(target, wrong, error, words):
+    with pytest.raises(error, match=words): grow(target, **{**QUICK, **wrong})
+
+
+@pytest.mark.parametrize("target", [None, torch.zeros(4, 8), torch.zeros(3, 8, 8), torch.full((4, 8, 8), math.nan)])
+def test_targets_are_checked(target):
+    with pytest.raises(ValueError, match="target: "): grow(target, **QUICK)
+
+
+def test_error_over_time_is_what_it_says(target):
+    model = NCAModel()                                          # does nothing: the error stays that of the seed
+    errors = error_over_time(model, target, 7, every=2, batch=2)
+    seed_error = pixel_loss(target)(seed_state(size=12))
+    assert errors.shape == (4,)
+    torch.testing.assert_close(errors, seed_error.expand(4))
+
+
+def test_more_training_is_better(target):
+    model, history = grow(target, steps=120, batch=2, rollout=(12, 16), lr=4e-3, lr_drops=(), progress=False)
+    assert history.final() < history.losses[0] / 3
