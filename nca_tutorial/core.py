@@ -24,7 +24,8 @@ from .perception import _check_number, kernel_bank, pad, perceive
 
 # %% ../nbs/04_core.ipynb #4b65eea4
 def _check_count(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, int): raise TypeError(f"{name}: got {value!r}; expected a whole number")
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: got {value!r}; expected a whole number")
     if value < least: raise ValueError(f"{name}: got {value}; expected {least} or more")
 
 # %% ../nbs/04_core.ipynb #e31d73f9
@@ -48,8 +49,9 @@ def alive_mask(
     threshold: float = 0.1,  # alpha above which a cell keeps itself and its neighbours alive
     padding: str = "zeros",  # "zeros" or "wrap", as in `perceive`
 ) -> Tensor:  # (B, 1, H, W) bool
-    "Which cells are alive: those with a mature cell in their 3x3 neighbourhood (Mordvintsev et al. 2020, Experiment 1)."
-    if x.ndim != 4 or x.shape[1] < 4: raise ValueError(f"x: got shape {tuple(x.shape)}; expected (B, C, H, W) with C of 4 or more")
+    "Which cells have a mature cell in their 3x3 neighbourhood (Mordvintsev et al. 2020, Experiment 1)."
+    if x.ndim != 4 or x.shape[1] < 4:
+        raise ValueError(f"x: got shape {tuple(x.shape)}; expected (B, C, H, W) with C of 4 or more")
     _check_number("alive_threshold", threshold)
     return F.max_pool2d(pad((x[:, 3:4] > threshold).to(x.dtype), padding), 3, 1) > 0
 
@@ -58,7 +60,8 @@ def to_rgba(
     x: Tensor,  # (..., C, H, W) with C of 4 or more
 ) -> Tensor:  # (..., 4, H, W), a view, not clamped
     "The visible channels, as the loss compares them: clamping here would stop the gradient of overshooting cells."
-    if x.ndim < 3 or x.shape[-3] < 4: raise ValueError(f"x: got shape {tuple(x.shape)}; expected (..., C, H, W) with C of 4 or more")
+    if x.ndim < 3 or x.shape[-3] < 4:
+        raise ValueError(f"x: got shape {tuple(x.shape)}; expected (..., C, H, W) with C of 4 or more")
     return x[..., :4, :, :]
 
 def to_rgb(
@@ -126,7 +129,7 @@ class NCAModel(nn.Module):
         check_engine(engine)
         self.channels, self.hidden, self.fire_rate, self.padding = channels, hidden, fire_rate, padding
         self.alive_threshold, self.output_bias, self.engine = alive_threshold, output_bias, engine
-        self.register_buffer("kernel_weights", kernel_bank(kernels), persistent=False)  # fixed: made again from their names
+        self.register_buffer("kernel_weights", kernel_bank(kernels), persistent=False)  # made again from their names
         self.kernels = tuple(kernels)
         self.update = nn.Sequential(nn.Conv2d(channels * len(kernels), hidden, 1), nn.ReLU(),
                                     nn.Conv2d(hidden, channels, 1, bias=output_bias))
@@ -135,8 +138,9 @@ class NCAModel(nn.Module):
     def _start(self, generator):
         "PyTorch's usual start for the first layer, zeros for the last: an untrained creature does nothing."
         first, _, last = self.update
+        bound = 1 / math.sqrt(first.in_channels)
         nn.init.kaiming_uniform_(first.weight, a=math.sqrt(5), generator=generator)
-        nn.init.uniform_(first.bias, -1 / math.sqrt(first.in_channels), 1 / math.sqrt(first.in_channels), generator=generator)
+        nn.init.uniform_(first.bias, -bound, bound, generator=generator)
         for p in last.parameters(): nn.init.zeros_(p)
 
     def _kernels_at(self, angle):
@@ -207,7 +211,8 @@ class NCAModel(nn.Module):
 def _replace_files(folder, contents):
     "Write some files into a folder, each of them completely or not at all."
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir(): raise NotADirectoryError(f"folder: {str(folder)!r} is a file; expected a folder")
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"folder: {str(folder)!r} is a file; expected a folder")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as part:
         for name, data in contents.items(): (Path(part) / name).write_bytes(data)
@@ -224,12 +229,13 @@ def _find(name):
     if str(name) in packaged: return packaged[str(name)]
     if Path(name).is_dir(): return Path(name)
     if str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
-        raise FileNotFoundError(f"name: no creature or folder {str(name)!r}; packaged are {', '.join(packaged) or 'none'}")
+        raise FileNotFoundError(f"name: no creature or folder {str(name)!r}; packaged are {', '.join(packaged)}")
     from huggingface_hub import snapshot_download
     try: return Path(snapshot_download(str(name), allow_patterns=["config.json", "model.safetensors"]))
     except Exception as e:
-        raise FileNotFoundError(f"name: {str(name)!r} is no folder here, and fetching config.json and model.safetensors of that name from the "
-                                f"Hub failed ({type(e).__name__}). Offline: download the two files elsewhere and pass their folder") from e
+        raise FileNotFoundError(
+            f"name: {str(name)!r} is no folder here, and fetching its config.json and model.safetensors from the Hub failed "
+            f"({type(e).__name__}). Offline: download the two files elsewhere and pass their folder") from e
 
 # %% ../nbs/04_core.ipynb #83e88622
 def _read_config(folder):
@@ -245,10 +251,12 @@ def _read_weights(folder, model):
     path = Path(folder) / "model.safetensors"
     if not path.exists(): raise FileNotFoundError(f"name: {str(folder)!r} holds no model.safetensors")
     try: weights = load_safetensors(path.read_bytes())
-    except SafetensorError as e: raise ValueError(f"model.safetensors in {str(folder)!r} is damaged or no safetensors file: {e}") from None
+    except SafetensorError as e:
+        raise ValueError(f"model.safetensors in {str(folder)!r} is damaged or no safetensors file: {e}") from None
     want, got = ({k: tuple(v.shape) for k, v in w.items()} for w in (model.state_dict(), weights))
     if want != got: raise ValueError(f"model.safetensors in {str(folder)!r} holds {got}; config.json expects {want}")
-    if bad := [k for k, v in weights.items() if not torch.isfinite(v).all()]: raise ValueError(f"model.safetensors: {bad[0]} holds NaN or infinite values")
+    if bad := [k for k, v in weights.items() if not torch.isfinite(v).all()]:
+        raise ValueError(f"model.safetensors: {bad[0]} holds NaN or infinite values")
     return weights
 
 # %% ../nbs/04_core.ipynb #ee7b2fd2
@@ -263,7 +271,8 @@ def save_pretrained(
     "Save settings and weights."
     config = {k: getattr(self, k) for k in _SETTINGS}
     weights = {k: v.detach().float().cpu().contiguous() for k, v in self.state_dict().items()}
-    _replace_files(folder, {"model.safetensors": save_safetensors(weights), "config.json": (json.dumps(config, indent=2) + "\n").encode()})
+    text = json.dumps(config, indent=2) + "\n"
+    _replace_files(folder, {"model.safetensors": save_safetensors(weights), "config.json": text.encode()})
     return Path(folder)
 
 @patch(cls_method=True)
