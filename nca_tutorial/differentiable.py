@@ -67,9 +67,9 @@ def growth(
     if not sigma > 0: raise ValueError(f"sigma: expected more than 0, got {float(sigma)}")
     return 2 * torch.exp(-((u - mu) / sigma)**2 / 2) - 1
 
-# %% ../nbs/02_differentiable.ipynb #f3eb708b
+# %% ../nbs/02_differentiable.ipynb #05338e70
 class Lenia(nn.Module):
-    "A torus of continuous cells that grow where their ring is about `mu` full, and shrink elsewhere."
+    "A torus of cells that grow where their ring is about `mu` full, and shrink elsewhere."
     def __init__(
         self,
         size: int | tuple[int, int] = 64,  # cells, (H, W) or one number for a square
@@ -82,12 +82,14 @@ class Lenia(nn.Module):
         self.size, self.radius, self.dt = _check_size(size), radius, dt
         kernel, k, (h, w) = lenia_kernel(radius), 2 * radius + 1, self.size
         if min(h, w) < k:
-            raise ValueError(f"size: a ring of radius {radius} needs {k} cells or more each way, got {self.size}")
+            raise ValueError(f"size: radius {radius} needs {k} cells or more each way, got {self.size}")
         for name, value in dict(mu=mu, sigma=sigma, dt=dt).items():
-            if not 0 < value < math.inf: raise ValueError(f"{name}: expected more than 0, got {value}")
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name}: expected more than 0, got {value}")
         spread = F.pad(kernel, (0, w - k, 0, h - k)).roll((-radius, -radius), (0, 1))
         self.register_buffer("spectrum", torch.fft.rfft2(spread).real)
-        self.mu, self.sigma = (nn.Parameter(torch.tensor(float(v)), requires_grad=False) for v in (mu, sigma))
+        self.mu = nn.Parameter(torch.tensor(float(mu)), requires_grad=False)
+        self.sigma = nn.Parameter(torch.tensor(float(sigma)), requires_grad=False)
 
     def potential(self, state):
         "Weigh the ring around each cell."
@@ -102,7 +104,8 @@ class Lenia(nn.Module):
         _check_state(state, self.size)
         _check_whole("steps", steps, 0)
         for _ in range(steps):
-            state = (state + self.dt * growth(self.potential(state), self.mu, self.sigma)).clamp(0, 1)
+            change = growth(self.potential(state), self.mu, self.sigma)
+            state = (state + self.dt * change).clamp(0, 1)
         return state
 
     @torch.no_grad()
@@ -118,10 +121,10 @@ class Lenia(nn.Module):
         for _ in range(steps // every): frames.append(self(frames[-1], every))
         return torch.stack(frames)
 
-# %% ../nbs/02_differentiable.ipynb #10a83dd5
+# %% ../nbs/02_differentiable.ipynb #a1722340
 def random_blobs(
     count: int,                  # how many worlds, 1 or more
-    size: int | tuple[int, int], # of each world, (H, W) or one number for a square
+    size: int | tuple[int, int], # of each world, (H, W) or one number
     patch: int = 26,             # width of the blob, in cells, at most H and W
     knots: int = 6,              # random numbers each way that shape it, at most `patch`
     seed: int = 0,
@@ -136,16 +139,17 @@ def random_blobs(
     top, left = (h - patch) // 2, (w - patch) // 2
     return F.pad(blob, (left, w - patch - left, top, h - patch - top))
 
-# %% ../nbs/02_differentiable.ipynb #518d6e14
+# %% ../nbs/02_differentiable.ipynb #f933e266
 def centre_of_mass(
     state: Tensor,  # (..., H, W), not negative
-) -> Tensor:        # (..., 2) row and column, 0 to H and 0 to W; meaningless for an even or empty world
+) -> Tensor:        # (..., 2), row and column; meaningless for an even or empty world
     "Find the middle of what lives on a torus."
     if state.ndim < 2: raise ValueError(f"state: expected (..., H, W), got {tuple(state.shape)}")
     def middle(weight):
         n = weight.shape[-1]
         angle = torch.arange(n, device=weight.device) * (2 * math.pi / n)
-        return torch.atan2((weight * angle.sin()).sum(-1), (weight * angle.cos()).sum(-1)) * (n / (2 * math.pi)) % n
+        down, right = (weight * angle.sin()).sum(-1), (weight * angle.cos()).sum(-1)
+        return torch.atan2(down, right) * (n / (2 * math.pi)) % n
     return torch.stack([middle(state.sum(-1)), middle(state.sum(-2))], -1)
 
 # %% ../nbs/02_differentiable.ipynb #2b65eee2
@@ -168,9 +172,9 @@ def find_gliders(
     keep = (mass.mean(0) > 1) & (stray < tolerance) & (hops.sum(0).norm(dim=-1) > lenia.radius)
     return frames[-1, keep][stray[keep].argsort()]
 
-# %% ../nbs/02_differentiable.ipynb #954a242d
+# %% ../nbs/02_differentiable.ipynb #10a225e7
 class RuleNet(nn.Module):
-    "A rule with weights: a 3×3 kernel looks around, then a small network decides for each cell alone."
+    "A rule with weights: a 3×3 kernel looks around, then a small network decides."
     def __init__(
         self,
         hidden: int = 32,  # hinges in the decision, 1 or more
@@ -181,7 +185,8 @@ class RuleNet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.perceive = nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular", bias=False)
-            self.update = nn.Sequential(nn.Conv2d(1, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, 1, 1))
+            layers = nn.Conv2d(1, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, 1, 1)
+            self.update = nn.Sequential(*layers)
 
     def forward(
         self,
@@ -208,9 +213,9 @@ def _check_world(world, name="world"):
         raise ValueError(f"{name}: expected (H, W) or (B, H, W), got {tuple(world.shape)}")
     if not ((world == 0) | (world == 1)).all(): raise ValueError(f"{name}: expected zeros and ones only")
 
-# %% ../nbs/02_differentiable.ipynb #acf28221
+# %% ../nbs/02_differentiable.ipynb #254abce2
 def world_pairs(
-    teacher: Callable,      # takes worlds (B, H, W), uint8 zeros and ones, and gives the next ones
+    teacher: Callable,      # takes worlds (B, H, W), uint8, and gives the next ones
     seed: int = 0,          # of the worlds
     size: int = 64,         # cells each way, 3 or more
     density: float = 0.5,   # chance that a cell is alive, 0 to 1
@@ -227,7 +232,7 @@ def _world_pairs(teacher, generator, size, density):
         world = (torch.rand(1, size, size, generator=generator) < density).to(torch.uint8)
         yield world, teacher(world)
 
-# %% ../nbs/02_differentiable.ipynb #6a172633
+# %% ../nbs/02_differentiable.ipynb #30bd0a30
 def learn_rule(
     net: nn.Module,          # gives log odds for worlds, as `RuleNet` does; its weights change
     pairs: Iterable,         # (worlds, next worlds), as `world_pairs` shows them
@@ -242,7 +247,7 @@ def learn_rule(
     for _, (world, target) in zip(range(max_steps), pairs):
         _check_world(world); _check_world(target, "target")
         if target.shape != world.shape:
-            raise ValueError(f"target: expected the world's shape {tuple(world.shape)}, got {tuple(target.shape)}")
+            raise ValueError(f"target: expected {tuple(world.shape)} as the world, got {tuple(target.shape)}")
         logits = net(world)
         loss = F.binary_cross_entropy_with_logits(logits, target.to(logits))
         losses.append(loss.item())
