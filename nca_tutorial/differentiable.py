@@ -121,7 +121,7 @@ class Lenia(nn.Module):
         for _ in range(steps // every): frames.append(self(frames[-1], every))
         return torch.stack(frames)
 
-# %% ../nbs/02_differentiable.ipynb #a1722340
+# %% ../nbs/02_differentiable.ipynb #ee3da1b3
 def random_blobs(
     count: int,                  # how many worlds, 1 or more
     size: int | tuple[int, int], # of each world, (H, W) or one number
@@ -131,7 +131,8 @@ def random_blobs(
 ) -> Tensor:                     # (count, H, W) from 0 to 1
     "Drop one smooth random blob into the middle of each empty world."
     h, w = _check_size(size)
-    for name, value, most in (("count", count, 2**20), ("patch", patch, min(h, w)), ("knots", knots, patch)):
+    limits = ("count", count, 2**20), ("patch", patch, min(h, w)), ("knots", knots, patch)
+    for name, value, most in limits:
         if not isinstance(value, int) or not 1 <= value <= most:
             raise ValueError(f"{name}: expected 1 to {most}, got {value!r}")
     noise = torch.rand(count, 1, knots, knots, generator=torch.Generator().manual_seed(seed))
