@@ -7,7 +7,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/perception.html.md"""
 # %% auto #0
 __all__ = ['KERNELS', 'kernel_bank', 'pad', 'perceive']
 
-# %% ../nbs/03_perception.ipynb #27a8b729
+# %% ../nbs/03_perception.ipynb #66737657
 import math
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# %% ../nbs/03_perception.ipynb #544f7f08
+# %% ../nbs/03_perception.ipynb #43e7b51e
 KERNELS = {
     "identity": ((0, 0, 0), (0, 1, 0), (0, 0, 0)),
     "sobel_x": ((-1, 0, 1), (-2, 0, 2), (-1, 0, 1)),
@@ -23,13 +23,13 @@ KERNELS = {
     "laplacian": ((1, 2, 1), (2, -12, 2), (1, 2, 1)),
 }
 
-# %% ../nbs/03_perception.ipynb #9ad3f437
+# %% ../nbs/03_perception.ipynb #da0589df
 def _check_kernel_names(names, angle=0.0):
     if isinstance(names, str) or not isinstance(names, Sequence) or not names:
         raise TypeError(f"kernels: got {names!r}; expected a non-empty sequence of names from {', '.join(KERNELS)}")
     if unknown := [n for n in names if n not in KERNELS]:
         raise ValueError(f"kernels: unknown {unknown[0]!r}; expected names from {', '.join(KERNELS)}")
-    if len(set(names)) < len(names): raise ValueError(f"kernels: a name stands twice in {tuple(names)}; expected each once")
+    if len(set(names)) < len(names): raise ValueError(f"kernels: a name stands twice in {tuple(names)}")
     if angle and ("sobel_x" in names) != ("sobel_y" in names):
         raise ValueError(f"angle: {angle} degrees needs both sobel_x and sobel_y in kernels, got {tuple(names)}")
 
@@ -38,7 +38,7 @@ def _check_number(name, value):
         raise TypeError(f"{name}: got {value!r}; expected a number")
     if not math.isfinite(value): raise ValueError(f"{name}: got {value}; expected a finite number")
 
-# %% ../nbs/03_perception.ipynb #dff8f7e3
+# %% ../nbs/03_perception.ipynb #35ec2ff2
 def kernel_bank(
     names: Sequence[str] = ("identity", "sobel_x", "sobel_y"),  # which kernels, in which order; see `KERNELS`
     scale: float = 1 / 8,  # factor of the Sobel and Laplacian kernels; the identity keeps its 1
@@ -54,7 +54,7 @@ def kernel_bank(
         bank |= {"sobel_x": cos * dx - sin * dy, "sobel_y": sin * dx + cos * dy}
     return torch.stack([bank[n] for n in names])
 
-# %% ../nbs/03_perception.ipynb #0e4a4a7d
+# %% ../nbs/03_perception.ipynb #73936971
 def pad(
     x: Tensor,  # (B, C, H, W)
     padding: str = "zeros",  # "zeros": nothing lives outside; "wrap": the grid is a torus
@@ -63,7 +63,7 @@ def pad(
     if padding not in ("zeros", "wrap"): raise ValueError(f"padding: got {padding!r}; expected 'zeros' or 'wrap'")
     return F.pad(x, (1, 1, 1, 1), mode="circular" if padding == "wrap" else "constant")
 
-# %% ../nbs/03_perception.ipynb #87f594a5
+# %% ../nbs/03_perception.ipynb #c2dafd83
 def perceive(
     x: Tensor,  # (B, C, H, W) floating point
     kernels: Tensor,  # (K, 3, 3), as `kernel_bank` gives them
