@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors, save as save_safetensors
 from torch import Tensor, nn
 
-from .engine import ENGINES, active_frames, active_rollout, check_engine, draw_keys, fire_mask, pick_engine
+from .engine import (ENGINES, active_frames, active_rollout, check_engine, draw_keys, fire_mask,
+                                 graph_rollout, pick_engine)
 from .perception import _check_number, kernel_bank, pad, perceive
 
 # %% ../nbs/04_core.ipynb #4b65eea4
@@ -116,7 +117,7 @@ class NCAModel(nn.Module):
         padding: str = "zeros",  # "zeros": nothing lives outside; "wrap": the grid is a torus
         alive_threshold: float | None = 0.1,  # alpha that keeps a neighbourhood alive; None for no mask
         output_bias: bool = True,  # whether the last layer has a bias
-        engine: str = "auto",  # how a step is computed, "auto", "dense" or "active"; the states are the same
+        engine: str = "auto",  # how a step is computed, one of `ENGINES`; the states are the same
         generator: torch.Generator | None = None,  # makes the first weights reproducible
     ):
         super().__init__()
@@ -154,7 +155,9 @@ class NCAModel(nn.Module):
 
     def _rollout(self, x, steps, generator, kernels):
         law, keys = self._law(kernels), draw_keys(steps, generator)
-        if pick_engine(self.engine, x, *law) == "active": return active_rollout(x, *law, keys, self.fire_rate)
+        engine = pick_engine(self.engine, x, *law)
+        if engine == "active": return active_rollout(x, *law, keys, self.fire_rate)
+        if engine == "graph": return graph_rollout(dense_step, x, *law, keys, self.fire_rate)
         for key in keys: x = dense_step(x, fire_mask(x, key, self.fire_rate), *law)
         return x
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from nca_tutorial.core import NCAModel, dense_step, seed_state
-from nca_tutorial.engine import active_rollout, draw_keys, fire_mask
+from nca_tutorial.engine import active_rollout, draw_keys, fire_mask, graph_rollout
 from nca_tutorial.perception import KERNELS
 
 torch.set_num_threads(1)
@@ -139,3 +139,62 @@ def test_dice():
         for a, b in pairs: assert abs((a * b).mean()) < 5 / a.numel() ** 0.5
         assert abs(z.mean(0).std() * len(keys) ** 0.5 - 1) < 0.05      # no cell is favoured
     assert draw_keys(5, torch.Generator().manual_seed(1)) == [draw_keys(1, g)[0] for g in [torch.Generator().manual_seed(1)] for _ in range(5)]
+
+
+@check(15)
+@given(worlds(steps=st.sampled_from([1, 3, 33])))
+def test_graph_tape_played_step_by_step(world):
+    "What a CUDA graph would record, on the CPU: states, gradients, and two rollouts at a time."
+    model, x, masks, kernels, g = world
+    model, x, keys = model.double(), x.double(), draw_keys(len(masks), g)
+    weight = torch.randn(x.shape, generator=g, dtype=torch.float64)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    want = dense(model, a, [fire_mask(x, k, 0.5) for k in keys], kernels)
+    got = graph_rollout(dense_step, b, *law(model, kernels), keys, 0.5)
+    graph_rollout(dense_step, 2 * b, *law(model, kernels), keys, 0.5)      # a second tape, forgotten at once
+    assert relative(got, want) < 1e-11
+    for w, v in zip(gradients(want, weight, a, model), gradients(got, weight, b, model)): assert relative(v, w) < 1e-9
+    with torch.no_grad(): assert relative(graph_rollout(dense_step, x, *law(model, kernels), keys, 0.5), want) < 1e-11
+    with pytest.raises(RuntimeError, match="(?i)backward"): got.sum().backward()
+
+
+def test_engines_by_name():
+    with pytest.raises(ValueError, match="got 'warp'; expected one of auto, dense, active, graph"): NCAModel(engine="warp")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="needs a CUDA GPU.*this machine can run auto, dense, active"): NCAModel(engine="graph")
+    odd = NCAModel(4, 8, engine="active")
+    odd.update[1].register_forward_hook(lambda *a: None)
+    with pytest.raises(ValueError, match="no hooks.*'dense' and 'auto' can"): odd(seed_state(1, 4, 9))
+    odd.engine = "auto"
+    assert odd(seed_state(1, 4, 9)).shape == (1, 4, 9, 9)
+    negative = [NCAModel(4, 8, 1.0, alive_threshold=-0.1, engine=e, generator=torch.Generator().manual_seed(0)) for e in ("auto", "dense")]
+    assert torch.equal(*(m(seed_state(1, 4, 9), 3) for m in negative))
+
+
+def test_backward_twice_and_frozen_weights():
+    model = NCAModel(4, 8, generator=torch.Generator().manual_seed(0))
+    for p in model.parameters(): p.data = torch.rand(p.shape, generator=torch.Generator().manual_seed(1)) - 0.5
+    x = seed_state(1, 4, 9).requires_grad_()
+    loss = model(x, 4, torch.Generator().manual_seed(0)).square().sum()
+    first, again = (torch.autograd.grad(loss, [x, *model.parameters()], retain_graph=True) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, again))
+    model.requires_grad_(False)
+    frozen = torch.autograd.grad(model(x, 4, torch.Generator().manual_seed(0)).square().sum(), x)[0]
+    assert torch.equal(frozen, first[0])
+    assert not model(x.detach(), 4).requires_grad
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_graph_on_a_gpu():
+    dice = lambda: torch.Generator().manual_seed(0)
+    lives = []
+    for engine in ("dense", "graph", "graph"):      # the second graph run plays a tape that is used already
+        model = NCAModel(engine=engine, generator=dice()).cuda()
+        for p in model.update[2].parameters(): p.data = 0.04 * (torch.rand(p.shape, generator=dice()).cuda() - 0.5)
+        x = seed_state(4, size=40).cuda().requires_grad_()
+        for _ in range(1 + (engine == "graph")):
+            y = model(x, 40, dice())
+            grads = torch.autograd.grad(y.square().sum(), [x, *model.parameters()])
+        lives.append((y.detach(), *grads, model.trajectory(x.detach(), 90, 30, dice())))
+    for other in lives[1:]:
+        for a, b in zip(lives[0], other): assert relative(b, a) < 1e-4
