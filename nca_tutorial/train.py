@@ -7,7 +7,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/train.html.md"""
 # %% auto #0
 __all__ = ['normalise_gradients', 'SeedSource', 'History', 'train']
 
-# %% ../nbs/92_train.ipynb #61c3b79f
+# %% ../nbs/92_train.ipynb #b4aa94c7
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from .core import NCAModel, to_rgba, _check_count
 from .perception import _check_number
 from .viz import PALETTE, book_figure, _as_pixels
 
-# %% ../nbs/92_train.ipynb #2dfe7568
+# %% ../nbs/92_train.ipynb #7e45de52
 def normalise_gradients(
     parameters: Sequence[nn.Parameter],  # those without a gradient are left alone
 ) -> None:
@@ -28,7 +28,7 @@ def normalise_gradients(
     for p in parameters:
         if p.grad is not None: p.grad /= p.grad.norm() + 1e-8
 
-# %% ../nbs/92_train.ipynb #aab08c7f
+# %% ../nbs/92_train.ipynb #94e5d29e
 class SeedSource:
     "A source of starting states that always gives the same seed."
     def __init__(
@@ -46,7 +46,7 @@ class SeedSource:
     def update(self, index, states):
         "Nothing is kept."
 
-# %% ../nbs/92_train.ipynb #9169bda3
+# %% ../nbs/92_train.ipynb #6c3f3589
 @dataclass
 class History:
     "What a training run did."
@@ -61,7 +61,7 @@ class History:
         "The mean loss at the end."
         return sum(self.losses[-last:]) / max(1, len(self.losses[-last:]))
 
-# %% ../nbs/92_train.ipynb #85e7d3bf
+# %% ../nbs/92_train.ipynb #4c653772
 class _Live:
     "Shows a run while it goes: a picture in a notebook, a bar in a terminal."
     def __init__(self, steps, every=2.5):
@@ -84,17 +84,19 @@ class _Live:
 
     def _figure(self, history, states):
         n = len(history.losses)
-        fig, axes = book_figure(1, 5, 8.5, 1.9, gridspec_kw={"width_ratios": [2.6, 1, 1, 1, 1]})
+        shown = states.detach()[:4]
+        widths = [2.6] + [1] * len(shown)
+        fig, axes = book_figure(1, len(widths), 1.4 * sum(widths), 1.9, gridspec_kw={"width_ratios": widths})
         axes[0].plot(range(1, n + 1), history.losses, color=PALETTE["leaf"], lw=0.8)
         axes[0].set(yscale="log", xlim=(0, self.steps), title=f"loss {history.final():.2e}",
                     xlabel=f"step {n} of {self.steps}, {history.seconds:.0f} s")
         axes[0].axvspan(0, n, color=PALETTE["leaf"], alpha=0.08)
         for ax in axes[1:]: ax.axis("off")
-        for ax, x in zip(axes[1:], states.detach()):
+        for ax, x in zip(axes[1:], shown):
             ax.imshow(_as_pixels(to_rgba(x) if x.shape[0] > 3 else x), interpolation="nearest")
         return fig
 
-# %% ../nbs/92_train.ipynb #9c316605
+# %% ../nbs/92_train.ipynb #c2fd5e8d
 def train(
     model: NCAModel,  # trained in place
     source,  # where starting states come from: .sample(n, loss, generator) -> (index, states), .update(index, states)
