@@ -237,8 +237,8 @@ def _find(name):
     try: return Path(snapshot_download(str(name), allow_patterns=["config.json", "model.safetensors"]))
     except Exception as e:
         raise FileNotFoundError(
-            f"name: {str(name)!r} is no folder here, and fetching its config.json and model.safetensors from the Hub failed "
-            f"({type(e).__name__}). Offline: download the two files elsewhere and pass their folder") from e
+            f"name: {str(name)!r} is no folder here, and fetching its config.json and model.safetensors from the Hub "
+            f"failed ({type(e).__name__}). Offline: download the two files elsewhere and pass their folder") from e
 
 # %% ../nbs/04_core.ipynb #83e88622
 def _read_config(folder):

@@ -32,7 +32,8 @@ def _read_picture(picture):
         picture = Image.fromarray(np.uint8(np.clip(grey / (65535 if grey.max() > 255 else 255), 0, 1) * 255))
     if picture.mode == "La": picture = picture.convert("LA")
     try: rgba = np.asarray(picture.convert("RGBA"), np.float32) / 255
-    except ValueError as e: raise ValueError(f"picture: Pillow cannot turn its mode {picture.mode} into colours ({e})") from None
+    except ValueError as e:
+        raise ValueError(f"picture: Pillow cannot turn its mode {picture.mode} into colours ({e})") from None
     return np.concatenate([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], -1)
 
 # %% ../nbs/91_targets.ipynb #b22fd17c
