@@ -8,7 +8,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/speed.html.md"""
 __all__ = ['BLOCK', 'ENGINES', 'draw_keys', 'fire_mask', 'active_frames', 'active_rollout', 'check_engine', 'pick_engine',
            'graph_rollout']
 
-# %% ../nbs/10_speed.ipynb #a7808c9b
+# %% ../nbs/10_speed.ipynb #b3541343
 import weakref
 from collections.abc import Iterator, Sequence
 
@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# %% ../nbs/10_speed.ipynb #ef626aaa
+# %% ../nbs/10_speed.ipynb #7aba036d
 def _throw(cells, key, rate):
-    "Fire or not, for cells (int32) under a key: lowbias32 (Wellons 2018), with the second half of the key stirred in midway."
+    "Fire or not, for cells (int32): lowbias32 (Wellons 2018), with the key's second half stirred in midway."
     h = cells ^ key[0]
     h ^= (h >> 16) & 0xFFFF         # the shift keeps the sign; the mask makes it a shift of 32 plain bits
     h *= 0x7feb352d
@@ -28,7 +28,7 @@ def _throw(cells, key, rate):
     h ^= (h >> 16) & 0xFFFF
     return (h & 0xFFFFFF) < rate * 2**24
 
-# %% ../nbs/10_speed.ipynb #69900028
+# %% ../nbs/10_speed.ipynb #1e7577a1
 def draw_keys(
     steps: int,  # how many
     generator: torch.Generator | None = None,  # source of the draw
@@ -47,9 +47,9 @@ def fire_mask(
     cells = torch.arange(B * H * W, dtype=torch.int32, device=x.device)
     return _throw(cells, key, rate).view(B, 1, H, W)
 
-# %% ../nbs/10_speed.ipynb #4d60a75a
+# %% ../nbs/10_speed.ipynb #efa2605b
 class _Grid:
-    "A window of the world with a ring around it, channels last. A cell is known by its place in the list of all of them."
+    "A window of the world with a ring around it, channels last. A cell is known by its place in the list of all."
     def __init__(self, shape, window, padding):
         (B, C, H, W), (r0, r1, c0, c1) = shape, window
         h, w = r1 - r0, c1 - c0
@@ -58,7 +58,8 @@ class _Grid:
         self.wrap = [d + 1 for d, full in enumerate((h == H, w == W)) if full and padding == "wrap"]
         self.inside = F.pad(torch.ones(B, h, w, dtype=torch.bool), (1, 1, 1, 1)).view(-1)
         i, j = (torch.arange(-1, n + 1, dtype=torch.int32) + first for n, first in ((h, r0), (w, c0)))
-        self.home = ((torch.arange(B, dtype=torch.int32)[:, None, None] * H + i[:, None]) * W + j).view(-1)  # place in the world
+        b = torch.arange(B, dtype=torch.int32)[:, None, None]
+        self.home = ((b * H + i[:, None]) * W + j).view(-1)                 # a cell's place in the whole world
 
     def load(self, x):  # (B, C, H, W) -> (cells, C)
         r0, r1, c0, c1 = self.window
@@ -72,7 +73,7 @@ class _Grid:
         x[:, :, r0:r1, c0:c1] = rows.view(*self.ringed, -1)[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
         return x
 
-# %% ../nbs/10_speed.ipynb #ff4a211d
+# %% ../nbs/10_speed.ipynb #4c7ef311
 def _mirror(grid, rows):
     "On a torus the ring shows what lies at the other side."
     for d in grid.wrap:
@@ -95,10 +96,10 @@ def _dilate(grid, plane):  # (cells,) bool -> (cells,) bool
 def _mark(grid, cells): return torch.zeros(grid.size, dtype=torch.bool).index_fill_(0, cells, True)
 def _places(plane): return plane.nonzero()[:, 0]
 
-# %% ../nbs/10_speed.ipynb #d88d3271
+# %% ../nbs/10_speed.ipynb #766853b8
 BLOCK = 2048  # cells that go through the network together: few enough for their hidden layer to stay in the cache
 
-# %% ../nbs/10_speed.ipynb #28305801
+# %% ../nbs/10_speed.ipynb #596baae6
 class _Eyes:
     "Perception at listed cells: a weighted sum of a few rows each; and the same sums turned round, for the gradient."
     def __init__(self, kernels, grid, x):
@@ -122,15 +123,17 @@ class _Eyes:
         index = torch.sub(cells[:, None], self.offset, out=self.index[:n])
         found = torch.index_select(where, 0, index.view(-1), out=self.found[:n].view(-1))
         found.view(n, -1).add_(self.kernel)
-        return F.embedding_bag(found, g, self.cell_starts[:n], mode="sum", per_sample_weights=self.weight[:n * self.taps])
+        return F.embedding_bag(found, g, self.cell_starts[:n], mode="sum",
+                               per_sample_weights=self.weight[:n * self.taps])
 
-# %% ../nbs/10_speed.ipynb #209d090b
+# %% ../nbs/10_speed.ipynb #0e0c47c2
 class _Net:
     "The update network on rows of cells, with its gradients collected in place."
     def __init__(self, w1, b1, w2, b2, kernels, room):
         self.hidden, self.channels, self.kernels = len(b1), len(w2), kernels
-        self.w1 = w1.view(self.hidden, self.channels, kernels).permute(2, 1, 0).reshape(-1, self.hidden)  # (K*C, hidden)
-        self.b1, self.w2, self.b2 = b1, w2.view(self.channels, self.hidden), w2.new_zeros(len(w2)) if b2 is None else b2
+        self.w1 = w1.view(self.hidden, self.channels, kernels).permute(2, 1, 0).reshape(-1, self.hidden)
+        self.b1, self.w2 = b1, w2.view(self.channels, self.hidden)
+        self.b2 = w2.new_zeros(self.channels) if b2 is None else b2
         self.w1t, self.w2t = self.w1.t().contiguous(), self.w2.t().contiguous()
         self.h, self.gh = w1.new_empty(2, room, self.hidden)
         self.forget()
@@ -155,7 +158,7 @@ class _Net:
         dw1 = self.dw1.view(self.kernels, self.channels, self.hidden).permute(2, 1, 0)
         return [None if s is None else g.reshape(s) for g, s in zip((dw1, self.db1, self.dw2, self.db2), shapes)]
 
-# %% ../nbs/10_speed.ipynb #17afc897
+# %% ../nbs/10_speed.ipynb #06c6dfa1
 class _Run:
     "One rollout: a state that is changed in place, and who is alive in it."
     def __init__(self, x, kernels, weights, padding, threshold, window, fires):
@@ -181,7 +184,7 @@ class _Run:
         if lost is not None: _clear(self.rows, lost)
         return living, cells, blocks, lost
 
-# %% ../nbs/10_speed.ipynb #9c83cdfa
+# %% ../nbs/10_speed.ipynb #55e772d4
 def _clear(rows, lost):
     "A mask says who stays; a list says who goes."
     if lost.dtype == torch.bool: rows *= lost[:, None]
@@ -200,7 +203,7 @@ def _bury(run, t, cells, new):
     return torch.cat([lost, spared[~before[spared]]]) if len(spared) else lost
 
 def _haunted(run, t, before, lost):
-    "Of cells about to die: those that a ghost keeps, a cell outside life that matures in this step and is cleared at once."
+    "Those of the lost that a ghost keeps: a cell outside life that matures in this step, and is cleared at once."
     others, ghosts = _places(_dilate(run.grid, _mark(run.grid, lost)) > before), [lost[:0]]
     for some in run.fired(t, others).split(BLOCK):
         if not len(some): continue
@@ -209,7 +212,7 @@ def _haunted(run, t, before, lost):
     ghosts = torch.cat(ghosts)
     return lost[_dilate(run.grid, _mark(run.grid, ghosts))[lost]] if len(ghosts) else ghosts
 
-# %% ../nbs/10_speed.ipynb #81feafeb
+# %% ../nbs/10_speed.ipynb #4115b421
 def _span(busy, margin, wrap):
     where, n = busy.nonzero(), len(busy)
     low, high = where[0].item() - margin, where[-1].item() + margin + 1
@@ -223,7 +226,7 @@ def _window(x, threshold, padding, steps):  # -> first row, end row, first colum
     (r0, r1), (c0, c1) = (_span(mature.any(d), steps + 2, padding == "wrap") for d in (1, 0))
     return (r0, r1, c0, c1) if 2 * (r1 - r0) * (c1 - c0) < H * W else (0, H, 0, W)
 
-# %% ../nbs/10_speed.ipynb #ae3abacf
+# %% ../nbs/10_speed.ipynb #ff41a15c
 def _rewind(run, records, gy, to_the_start):
     "The gradient of the first state, with the weights' gradients collected in the net."
     grid, eyes, net = run.grid, run.eyes, run.net
@@ -252,7 +255,7 @@ def _touched(run, records, t, cells):
     if run.threshold is None: return run.living
     return records[t - 1][0] if t else _places(_dilate(run.grid, _mark(run.grid, cells)))
 
-# %% ../nbs/10_speed.ipynb #e4cbd273
+# %% ../nbs/10_speed.ipynb #95018831
 class _Rollout(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, w1, b1, w2, b2, run, steps):
@@ -268,11 +271,12 @@ class _Rollout(torch.autograd.Function):
         g = _rewind(run, ctx.records, gy, wanted)
         return run.grid.unload(g) if wanted else None, *run.net.gradients(ctx.shapes), None, None
 
-# %% ../nbs/10_speed.ipynb #128c311a
+# %% ../nbs/10_speed.ipynb #d943b596
 def _start(x, kernels, update, padding, threshold, steps, fires):
     weights = [update[0].weight, update[0].bias, update[2].weight, update[2].bias]
     bare = [None if w is None else w.detach() for w in weights]
-    return weights, _Run(x.detach(), kernels, bare, padding, threshold, _window(x.detach(), threshold, padding, steps), fires)
+    window = _window(x.detach(), threshold, padding, steps)
+    return weights, _Run(x.detach(), kernels, bare, padding, threshold, window, fires)
 
 @torch.no_grad()
 def active_frames(
@@ -286,18 +290,18 @@ def active_frames(
     every: int,  # yield a state after each so many steps
 ) -> Iterator[Tensor]:  # (B, C, H, W) each
     "Run without gradients, computing only cells that are alive and fire."
-    left = 0
+    left, fires = 0, lambda t, cells: _throw(cells, keys[t], rate)
     for t in range(len(keys)):
         if not left:
             left = min(len(keys) - t, 64)
-            run = _start(x, kernels, update, padding, alive_threshold, left, lambda t, cells: _throw(cells, keys[t], rate))[1]
+            run = _start(x, kernels, update, padding, alive_threshold, left, fires)[1]
             if run.grid.whole: left = len(keys) - t
         run.step(t)
         left -= 1
         if (t + 1) % every == 0 or not left: x = run.grid.unload(run.rows)
         if (t + 1) % every == 0: yield x
 
-# %% ../nbs/10_speed.ipynb #811f911e
+# %% ../nbs/10_speed.ipynb #2c5cb6ae
 def active_rollout(
     x: Tensor,  # (B, C, H, W)
     kernels: Tensor,  # (K, 3, 3)
@@ -309,8 +313,10 @@ def active_rollout(
     masks: Tensor | None = None,  # (steps, B, 1, H, W) bool, instead of dice
 ) -> Tensor:  # (B, C, H, W)
     "All steps of a rollout, with gradients where they are wanted, computing only cells that are alive and fire."
-    if masks is not None and (masks.dtype != torch.bool or masks.shape[1:] != (len(x), 1, *x.shape[2:])):
-        raise ValueError(f"masks: got {masks.dtype} {tuple(masks.shape)}; expected torch.bool (steps, {len(x)}, 1, {x.shape[2]}, {x.shape[3]})")
+    want = len(x), 1, *x.shape[2:]
+    if masks is not None and (masks.dtype != torch.bool or masks.shape[1:] != want):
+        want = ", ".join(map(str, want))
+        raise ValueError(f"masks: got {masks.dtype} {tuple(masks.shape)}; expected torch.bool (steps, {want})")
     if masks is None: steps, fires = len(keys), lambda t, cells: _throw(cells, keys[t], rate)
     else: steps, fires = len(masks), lambda t, cells: masks[t].reshape(-1).index_select(0, cells)
     if not steps: return x
@@ -320,33 +326,35 @@ def active_rollout(
     weights, run = _start(x, kernels, update, padding, alive_threshold, steps, fires)
     return _Rollout.apply(x, *weights, run, steps)
 
-# %% ../nbs/10_speed.ipynb #b0e1be12
+# %% ../nbs/10_speed.ipynb #9a20e349
 ENGINES = ("auto", "dense", "active", "graph")  # ways to compute a rollout; all give the same states
 
-# %% ../nbs/10_speed.ipynb #9a45744d
+# %% ../nbs/10_speed.ipynb #cd5a5160
 def check_engine(
     engine: str,  # one of `ENGINES`
 ):
     "Refuse an engine that does not exist, or that this machine cannot run."
     if engine not in ENGINES: raise ValueError(f"engine: got {engine!r}; expected one of {', '.join(ENGINES)}")
     if engine == "graph" and not torch.cuda.is_available():
-        raise ValueError("engine: 'graph' needs a CUDA GPU, and PyTorch finds none; this machine can run auto, dense, active")
+        raise ValueError("engine: 'graph' needs a CUDA GPU, and PyTorch finds none; "
+                         "this machine can run auto, dense, active")
 
 def _ours(update):
     "Whether a network is the one we know: two 1x1 convolutions with a ReLU between, and nobody listening in."
     layers = list(update) if isinstance(update, nn.Sequential) else []
     if [type(layer) for layer in layers] != [nn.Conv2d, nn.ReLU, nn.Conv2d]: return False
-    ones = all(c.kernel_size == (1, 1) and c.stride == (1, 1) and c.padding == (0, 0) and c.groups == 1 for c in layers[::2])
-    return ones and layers[0].bias is not None and not any(m._forward_hooks or m._forward_pre_hooks for m in (update, *layers))
+    ones = all((c.kernel_size, c.stride, c.padding, c.groups) == ((1, 1), (1, 1), (0, 0), 1) for c in layers[::2])
+    heard = any(m._forward_hooks or m._forward_pre_hooks for m in (update, *layers))
+    return ones and layers[0].bias is not None and not heard
 
 def _why_not_active(x, kernels, update, threshold):
     if x.device.type != "cpu": return f"it runs on the CPU, and the state is on {x.device}"
-    if not _ours(update): return "it knows Conv2d, ReLU, Conv2d with 1x1 kernels and no hooks, and this update network differs"
+    if not _ours(update): return "it knows 1x1 Conv2d, ReLU, 1x1 Conv2d without hooks, and this update network differs"
     if x.dtype != update[0].weight.dtype: return f"the state is {x.dtype} and the weights are {update[0].weight.dtype}"
     if kernels.requires_grad: return "it has no gradient for the kernels"
     if threshold is not None and threshold < 0: return "with an alive_threshold below 0 empty space is alive"
 
-# %% ../nbs/10_speed.ipynb #f4d5d33b
+# %% ../nbs/10_speed.ipynb #60affbca
 def pick_engine(
     engine: str,  # one of `ENGINES`
     x: Tensor,  # (B, C, H, W)
@@ -357,23 +365,26 @@ def pick_engine(
 ) -> str:  # "dense", "active" or "graph"
     "The engine that will compute this rollout."
     check_engine(engine)
-    if engine == "graph" and not x.is_cuda: raise ValueError(f"engine: 'graph' runs on a CUDA GPU, and the state is on {x.device}")
+    if engine == "graph" and not x.is_cuda:
+        raise ValueError(f"engine: 'graph' runs on a CUDA GPU, and the state is on {x.device}")
     if engine in ("dense", "graph"): return engine
     why = _why_not_active(x, kernels, update, alive_threshold)
     if why and engine == "active": raise ValueError(f"engine: 'active' cannot run this: {why}; 'dense' and 'auto' can")
     return "dense" if why else "active"
 
-# %% ../nbs/10_speed.ipynb #1d88dd42
+# %% ../nbs/10_speed.ipynb #aa47e7b3
 class _Tape:
     "A rollout in fixed memory. Its one step, ahead and back, can be recorded as a CUDA graph and replayed."
     def __init__(self, step, x, kernels, update, padding, threshold, steps, learn):
-        self.kernels, self.weights, network = kernels.clone(), list(update.parameters()) if learn else [], weakref.proxy(update)
+        self.kernels, self.weights = kernels.clone(), list(update.parameters()) if learn else []
+        network = weakref.proxy(update)                                     # the tape must not keep it alive
         self.step = lambda x, fire: step(x, fire, self.kernels, network, padding, threshold)
         self.x = x.new_zeros(steps + 1 if learn else 1, *x.shape)           # every state, or only the newest
         self.fire = torch.zeros(steps, x.shape[0], 1, *x.shape[2:], dtype=torch.bool, device=x.device)
         self.t, self.g = torch.zeros(1, dtype=torch.int64, device=x.device), torch.zeros_like(x)
         self.grads, self.free = [torch.zeros_like(w) for w in self.weights], True
-        self.ahead, self.back = (self._record(f) if x.is_cuda and (learn or f == self._ahead) else f for f in (self._ahead, self._back))
+        self.ahead = self._record(self._ahead) if x.is_cuda else self._ahead
+        self.back = self._record(self._back) if x.is_cuda and learn else self._back
 
     def _now(self, states): return states.index_select(0, self.t.clamp(max=len(states) - 1))[0]
 
@@ -399,7 +410,7 @@ class _Tape:
         with torch.cuda.graph(graph): f()
         return graph.replay
 
-# %% ../nbs/10_speed.ipynb #5c6894be
+# %% ../nbs/10_speed.ipynb #52390712
 class _Lease:
     "The right to use a tape; it ends when it is given back, or forgotten."
     def __init__(self, tape): self.tape, tape.free = tape, False
@@ -409,7 +420,8 @@ _TAPES = weakref.WeakKeyDictionary()  # update network -> settings -> its tapes
 
 def _lease(step, x, kernels, update, padding, threshold, steps, learn):
     steps = -(-steps // 32) * 32                                            # rollouts of 65 to 96 steps share a tape
-    settings = tuple(x.shape), x.dtype, x.device, padding, threshold, steps, learn, *(p.data_ptr() for p in update.parameters())
+    places = (p.data_ptr() for p in update.parameters())
+    settings = tuple(x.shape), x.dtype, x.device, padding, threshold, steps, learn, *places
     tapes = _TAPES.setdefault(update, {}).setdefault(settings, [])
     free = [tape for tape in tapes if tape.free]
     if not free: tapes.append(_Tape(step, x, kernels, update, padding, threshold, steps, learn))
@@ -424,7 +436,7 @@ def _play(lease, x, fire):
     for _ in range(len(fire)): tape.ahead()
     return tape.x[len(fire) if len(tape.x) > 1 else 0].clone()
 
-# %% ../nbs/10_speed.ipynb #554b0154
+# %% ../nbs/10_speed.ipynb #1924202b
 class _Replay(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, fire, lease, *weights):
@@ -434,7 +446,7 @@ class _Replay(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gy):
-        if ctx.lease is None: raise RuntimeError("this rollout's tape was given back after the first backward; run it again")
+        if ctx.lease is None: raise RuntimeError("this rollout's tape was given back after its first backward")
         tape = ctx.lease.tape
         for total in tape.grads: total.zero_()
         tape.g.copy_(gy)

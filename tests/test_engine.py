@@ -164,7 +164,7 @@ def test_engines_by_name():
         with pytest.raises(ValueError, match="needs a CUDA GPU.*this machine can run auto, dense, active"): NCAModel(engine="graph")
     odd = NCAModel(4, 8, engine="active")
     odd.update[1].register_forward_hook(lambda *a: None)
-    with pytest.raises(ValueError, match="no hooks.*'dense' and 'auto' can"): odd(seed_state(1, 4, 9))
+    with pytest.raises(ValueError, match="without hooks.*'dense' and 'auto' can"): odd(seed_state(1, 4, 9))
     odd.engine = "auto"
     assert odd(seed_state(1, 4, 9)).shape == (1, 4, 9, 9)
     negative = [NCAModel(4, 8, 1.0, alive_threshold=-0.1, engine=e, generator=torch.Generator().manual_seed(0)) for e in ("auto", "dense")]
