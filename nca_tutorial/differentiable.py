@@ -22,8 +22,18 @@ def all_neighbourhoods() -> Tensor:  # (512, 3, 3) uint8, number i spells i in b
     bits = torch.arange(9).flip(0)
     return (torch.arange(512)[:, None] >> bits & 1).to(torch.uint8).view(512, 3, 3)
 
-# %% ../nbs/02_differentiable.ipynb #565296fe
-# checks of arguments, for the functions below; skip them on a first reading
+# %% ../nbs/02_differentiable.ipynb #4c35e77e
+def lenia_kernel(
+    radius: int = 13,  # from the centre to the rim, in cells, 2 or more
+) -> Tensor:           # (2 * radius + 1, 2 * radius + 1), sums to 1
+    "Make the ring that a Lenia cell looks through (Chan 2019, exponential kernel core)."
+    _check_whole("radius", radius, 2)
+    x = torch.arange(-radius, radius + 1) / radius
+    r = torch.hypot(x[:, None], x)
+    kernel = torch.exp(4 - 1 / (r * (1 - r)).clamp(min=1e-9))
+    return kernel / kernel.sum()
+
+# %% ../nbs/02_differentiable.ipynb #86567586
 def _check_whole(name, value, least):
     "Refuse what is not a whole number of `least` or more."
     if not isinstance(value, int) or value < least:
@@ -45,17 +55,6 @@ def _check_state(state, size):
         raise ValueError(f"state: expected (..., {size[0]}, {size[1]}), got {tuple(state.shape)}")
     if not ((state >= 0) & (state <= 1)).all():
         raise ValueError("state: expected numbers from 0 to 1, found others (or NaN)")
-
-# %% ../nbs/02_differentiable.ipynb #4c35e77e
-def lenia_kernel(
-    radius: int = 13,  # from the centre to the rim, in cells, 2 or more
-) -> Tensor:           # (2 * radius + 1, 2 * radius + 1), sums to 1
-    "Make the ring that a Lenia cell looks through (Chan 2019, exponential kernel core)."
-    _check_whole("radius", radius, 2)
-    x = torch.arange(-radius, radius + 1) / radius
-    r = torch.hypot(x[:, None], x)
-    kernel = torch.exp(4 - 1 / (r * (1 - r)).clamp(min=1e-9))
-    return kernel / kernel.sum()
 
 # %% ../nbs/02_differentiable.ipynb #676e6823
 def growth(
@@ -206,7 +205,7 @@ class RuleNet(nn.Module):
         "Let each cell become what is more likely."
         return (self(world) > 0).to(torch.uint8)
 
-# %% ../nbs/02_differentiable.ipynb #eac76d78
+# %% ../nbs/02_differentiable.ipynb #1cd892b6
 def _check_world(world, name="world"):
     "Refuse what is not a world, or a batch of worlds, of zeros and ones."
     if not isinstance(world, Tensor): raise TypeError(f"{name}: expected a tensor, got {_kind(world)}")
@@ -227,7 +226,7 @@ def world_pairs(
     if not 0 <= density <= 1: raise ValueError(f"density: expected 0 to 1, got {density!r}")
     return _world_pairs(teacher, torch.Generator().manual_seed(seed), size, density)
 
-# %% ../nbs/02_differentiable.ipynb #42862002
+# %% ../nbs/02_differentiable.ipynb #d8cfb81a
 def _world_pairs(teacher, generator, size, density):
     while True:
         world = (torch.rand(1, size, size, generator=generator) < density).to(torch.uint8)

@@ -44,7 +44,7 @@ def parse_rule(
     born, survive = new.groups() if new else old.groups()[::-1]
     return LifeRule(frozenset(map(int, born)), frozenset(map(int, survive)))
 
-# %% ../nbs/01_life.ipynb #c4367513
+# %% ../nbs/01_life.ipynb #4d960b23
 def _check_world(world) -> torch.Tensor:
     "Refuse what is not a world of zeros and ones."
     if not isinstance(world, torch.Tensor):
@@ -106,7 +106,7 @@ RULES = {
     "Maze": "B3/S12345", "Seeds": "B2/S", "Anneal": "B4678/S35678",
 }
 
-# %% ../nbs/01_life.ipynb #7624bc84
+# %% ../nbs/01_life.ipynb #fbda92ff
 _HEADER = re.compile(r"x *= *(\d{1,9}) *, *y *= *(\d{1,9}) *(?:, *rule *= *(.+))?", re.I)
 
 def _rle_runs(body: str) -> list:
@@ -124,7 +124,7 @@ def _rle_runs(body: str) -> list:
         height, width = y + 1, max(width, x)
     return runs, height, width
 
-# %% ../nbs/01_life.ipynb #0dc2f636
+# %% ../nbs/01_life.ipynb #43d11429
 def parse_rle(
     text: str,                       # comments, header and body; only the body must be there
 ) -> tuple[torch.Tensor, LifeRule]:  # the pattern (H, W) uint8, and its rule
@@ -146,13 +146,7 @@ def parse_rle(
     for y, start, end in runs: pattern[y, start:end] = 1
     return pattern, parse_rule(header and header[3] or "B3/S23")
 
-# %% ../nbs/01_life.ipynb #8e5187e8
-def _check_one(world) -> torch.Tensor:
-    "Refuse batches, too."
-    if _check_world(world).ndim == 2: return world
-    raise ValueError(f"world: expected one world (H, W), got shape {tuple(world.shape)}")
-
-# %% ../nbs/01_life.ipynb #9b2ee9b8
+# %% ../nbs/01_life.ipynb #a001b268
 def to_rle(
     world: torch.Tensor,             # (H, W) of 0 and 1
     rule: str | LifeRule = "B3/S23", # to be named in the header
@@ -168,6 +162,12 @@ def to_rle(
     lines = [l.replace(" ", "") for l in textwrap.wrap(" ".join(words + ["!"]), 70)]
     header = f"x = {world.shape[1]}, y = {world.shape[0]}, rule = {parse_rule(rule)}"
     return "\n".join([header, *lines])
+
+# %% ../nbs/01_life.ipynb #9bac116a
+def _check_one(world) -> torch.Tensor:
+    "Refuse batches, too."
+    if _check_world(world).ndim == 2: return world
+    raise ValueError(f"world: expected one world (H, W), got shape {tuple(world.shape)}")
 
 # %% ../nbs/01_life.ipynb #21ef49ec
 PATTERNS = {
@@ -223,14 +223,14 @@ def sparse_step(
     survive = {c for c in cells if n[c] in rule.survive}
     return survive | {c for c, k in n.items() if k in rule.born and c not in cells}
 
-# %% ../nbs/01_life.ipynb #50c59457
+# %% ../nbs/01_life.ipynb #e664d544
 def to_cells(
     world: torch.Tensor,  # (H, W) of 0 and 1
 ) -> set:                 # the living cells as (row, column)
     "List the living cells of a world."
     return {tuple(c) for c in _check_one(world).nonzero().tolist()}
 
-# %% ../nbs/01_life.ipynb #26483ec5
+# %% ../nbs/01_life.ipynb #03bf1eb7
 def to_world(
     cells: set,            # living cells as (row, column)
     size: tuple[int, int], # (H, W)
