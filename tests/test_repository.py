@@ -113,6 +113,7 @@ def test_notebook_form(n):
     nb, f = NBS[n], ROOT/'nbs'/n
     assert f.stat().st_size < 500_000, f'{f.stat().st_size} bytes: lighten its pictures and films'
     assert nb['cells'][0]['cell_type'] == 'markdown' and re.match(r'# \S.*\n+> \S', source(nb['cells'][0])), 'the first cell is `# Title` and `> summary`'
+    assert re.fullmatch(r'# .*\n+> .*(\n+- \w+: .*)*\n*', source(nb['cells'][0])), 'title and summary stand alone: the site takes no more from the first cell'
     for i, c in enumerate(nb['cells']):
         for o in c.get('outputs', []): assert o['output_type'] != 'error', f'cell {i} ends in {o.get("ename")}: {o.get("evalue")}'
         for l in source(c).splitlines() if c['cell_type'] == 'code' else []: assert len(l) <= 120 or l.startswith('#|'), f'cell {i}: {l}'
