@@ -8,7 +8,7 @@ ENV    := .venv/.installed
 NPM    := site/node_modules/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help book site serve test check notebooks pytest lab config readme lock clean
+.PHONY: help book site serve test check notebooks pytest lab bench config readme lock clean
 .PHONY: npm-there
 
 help: ## this list
@@ -52,6 +52,9 @@ pytest: $(ENV) site ## run tests/, the pages in a browser included
 lab: $(ENV) ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter-lab nbs
 
+bench: $(ENV) ## measure the engines side by side: a table, and benchmarks/results.json
+	@$(PY) benchmarks/bench.py
+
 config: ## write pyproject.toml and the versions from settings.ini
 	@"$(PYTHON)" tools/sync_config.py
 
@@ -62,4 +65,4 @@ lock: ## resolve all packages afresh and write tools/constraints.txt
 	@"$(PYTHON)" tools/environment.py --lock
 
 clean: ## remove what was built (the environment stays; `rm -r .venv` removes it)
-	@rm -rf _site _site_src _proc _docs build dist .pytest_cache .hypothesis
+	@rm -rf _site _site_src jupyter_execute _proc _docs build dist .pytest_cache .hypothesis

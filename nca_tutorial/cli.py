@@ -7,7 +7,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/cli.html.md"""
 # %% auto #0
 __all__ = ['nca_grow']
 
-# %% ../nbs/93_cli.ipynb #a68d142f
+# %% ../nbs/93_cli.ipynb #afc5344b
 import io, json, platform, tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -20,36 +20,40 @@ from .growing import error_over_time, grow
 from .targets import load_target
 from .viz import Film, plot_loss
 
-# %% ../nbs/93_cli.ipynb #53fb081c
-def _prepare_folder(out):
-    "Make the folder and find out now, not after the training, whether it can be written."
+# %% ../nbs/93_cli.ipynb #5cef97fb
+def _check_folder(out):
+    "Find out now, and not after the training, whether the folder can be made and written; leave no trace."
     folder = Path(out)
     if folder.exists() and not folder.is_dir(): raise NotADirectoryError(f"out: {out!r} is a file; expected a folder")
+    missing = [p for p in (folder, *folder.parents) if not p.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder): pass
     except OSError as e: raise OSError(f"out: {out!r} cannot be written ({e.strerror})") from None
+    finally:
+        for p in missing:
+            if p.is_dir(): p.rmdir()
     return folder
 
-# %% ../nbs/93_cli.ipynb #c6c25ca3
+# %% ../nbs/93_cli.ipynb #a1573279
 @call_parse
 def nca_grow(
     picture: str,  # picture file to grow, of any format and size
     out: str = "creature",  # folder for the results; made if it does not exist
     size: int = 24,  # cells along the picture's longer side (the paper: 40)
     padding: int = 6,  # empty cells around it (the paper: 16)
-    steps: int = 1500,  # training steps (the paper: 8000)
+    steps: int = 2400,  # training steps (the paper: 8000)
     batch: int = 2,  # creatures a training step (the paper: 8)
     shortest: int = 40,  # fewest automaton steps before the loss (the paper: 64)
     longest: int = 56,  # most automaton steps before the loss (the paper: 95)
-    lr: float = 4e-3,  # learning rate (the paper: 2e-3, a tenth of it after 2000 steps)
+    lr: float = 5e-3,  # learning rate (the paper: 2e-3, a tenth of it after 2000 steps)
     seed: int = 0,  # of every random choice
     quiet: bool = False,  # show no progress bar
 ) -> dict:  # settings and result, as in result.json
     "Train a creature that grows from one cell into PICTURE; Ctrl-C stops early and keeps what was learned."
     try:
-        target, folder = load_target(picture, size, padding), _prepare_folder(out)
-        drops = ((0.6, 0.3), (0.85, 0.3))
+        target, folder = load_target(picture, size, padding), _check_folder(out)
+        drops = ((0.75, 0.3), (0.92, 0.3))
         settings = dict(steps=steps, batch=batch, rollout=(shortest, longest), lr=lr, lr_drops=drops)
         model, history = grow(target, seed=seed, progress=not quiet, **settings)
         if not history.losses: raise ValueError(f"steps: nothing was learned in {steps} steps; nothing is saved")

@@ -7,14 +7,14 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/growing.html.md"""
 # %% auto #0
 __all__ = ['pixel_loss', 'grow', 'error_over_time']
 
-# %% ../nbs/05_growing.ipynb #48b93561
+# %% ../nbs/05_growing.ipynb #a3f3afd0
 import torch
 from torch import Tensor
 
 from .core import NCAModel, seed_state, to_rgba, _check_count
 from .train import History, SeedSource, train
 
-# %% ../nbs/05_growing.ipynb #63aa5931
+# %% ../nbs/05_growing.ipynb #af4f2de3
 def pixel_loss(
     target: Tensor,  # (4, H, W), as `load_target` gives it
 ):  # a function: state (B, C, H, W) -> mean squared error of each sample (B,)
@@ -29,7 +29,7 @@ def pixel_loss(
         return (to_rgba(x) - target.to(x.device)).square().mean((1, 2, 3))
     return loss
 
-# %% ../nbs/05_growing.ipynb #0da3b95f
+# %% ../nbs/05_growing.ipynb #7346cfa6
 def grow(
     target: Tensor,  # (4, H, W), as `load_target` gives it
     model: NCAModel | None = None,  # continue with this one; None makes a new one
@@ -42,7 +42,7 @@ def grow(
     start = seed_state(1, model.channels, tuple(target.shape[1:]))
     return model, train(model, SeedSource(start), loss, seed=seed, **settings)
 
-# %% ../nbs/05_growing.ipynb #f89a80d4
+# %% ../nbs/05_growing.ipynb #bc64ce6f
 @torch.no_grad()
 def error_over_time(
     model: NCAModel,  # a creature

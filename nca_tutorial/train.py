@@ -7,7 +7,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/train.html.md"""
 # %% auto #0
 __all__ = ['normalise_gradients', 'SeedSource', 'History', 'train']
 
-# %% ../nbs/92_train.ipynb #b4aa94c7
+# %% ../nbs/92_train.ipynb #fa0f8c7c
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from .core import NCAModel, to_rgba, _check_count
 from .perception import _check_number
 from .viz import PALETTE, book_figure, _as_pixels
 
-# %% ../nbs/92_train.ipynb #7e45de52
+# %% ../nbs/92_train.ipynb #c76a2c99
 def normalise_gradients(
     parameters: Sequence[nn.Parameter],  # those without a gradient are left alone
 ) -> None:
@@ -28,7 +28,7 @@ def normalise_gradients(
     for p in parameters:
         if p.grad is not None: p.grad /= p.grad.norm() + 1e-8
 
-# %% ../nbs/92_train.ipynb #94e5d29e
+# %% ../nbs/92_train.ipynb #a7570b3b
 class SeedSource:
     "A source of starting states that always gives the same seed."
     def __init__(
@@ -46,7 +46,7 @@ class SeedSource:
     def update(self, index, states):
         "Nothing is kept."
 
-# %% ../nbs/92_train.ipynb #6c3f3589
+# %% ../nbs/92_train.ipynb #77e3f77c
 @dataclass
 class History:
     "What a training run did."
@@ -61,7 +61,7 @@ class History:
         "The mean loss at the end."
         return sum(self.losses[-last:]) / max(1, len(self.losses[-last:]))
 
-# %% ../nbs/92_train.ipynb #4c653772
+# %% ../nbs/92_train.ipynb #06732930
 class _Live:
     "Shows a run while it goes: a picture in a notebook, a bar in a terminal."
     def __init__(self, steps, every=2.5):
@@ -96,7 +96,7 @@ class _Live:
             ax.imshow(_as_pixels(to_rgba(x) if x.shape[0] > 3 else x), interpolation="nearest")
         return fig
 
-# %% ../nbs/92_train.ipynb #c2fd5e8d
+# %% ../nbs/92_train.ipynb #cecbb44b
 def train(
     model: NCAModel,  # trained in place
     source,  # where starting states come from: .sample(n, loss, generator) -> (index, states), .update(index, states)

@@ -40,7 +40,8 @@ def test_a_picture_becomes_a_creature(tmp_path):
 def test_ctrl_c_leaves_a_whole_creature(tmp_path):
     Image.new("RGB", (9, 9), "teal").save(tmp_path / "t.png")
     job = subprocess.Popen([*COMMAND, "t.png", "--steps", "100000", *SMALL], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-                           env={**os.environ, "OMP_NUM_THREADS": "1"})
+                           env={**os.environ, "OMP_NUM_THREADS": "1"},
+                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))    # a shell's background jobs ignore Ctrl-C
     os.set_blocking(job.stderr.fileno(), False)
     seen, end = b"", time.time() + 120
     while b"loss" not in seen and time.time() < end and job.poll() is None:    # the bar shows a loss: training is under way
