@@ -8,15 +8,16 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/speed.html.md"""
 __all__ = ['BLOCK', 'ENGINES', 'draw_keys', 'fire_mask', 'active_frames', 'active_rollout', 'check_engine', 'pick_engine',
            'graph_rollout']
 
-# %% ../nbs/10_speed.ipynb #b3541343
-import weakref
+# %% ../nbs/10_speed.ipynb #811521a6
+import math, weakref
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# %% ../nbs/10_speed.ipynb #7aba036d
+# %% ../nbs/10_speed.ipynb #91f02b2a
 def _throw(cells, key, rate):
     "Fire or not, for cells (int32): lowbias32 (Wellons 2018), with the key's second half stirred in midway."
     h = cells ^ key[0]
@@ -28,7 +29,7 @@ def _throw(cells, key, rate):
     h ^= (h >> 16) & 0xFFFF
     return (h & 0xFFFFFF) < rate * 2**24
 
-# %% ../nbs/10_speed.ipynb #1e7577a1
+# %% ../nbs/10_speed.ipynb #beba7378
 def draw_keys(
     steps: int,  # how many
     generator: torch.Generator | None = None,  # source of the draw
@@ -47,7 +48,12 @@ def fire_mask(
     cells = torch.arange(B * H * W, dtype=torch.int32, device=x.device)
     return _throw(cells, key, rate).view(B, 1, H, W)
 
-# %% ../nbs/10_speed.ipynb #efa2605b
+# %% ../nbs/10_speed.ipynb #132b256a
+def _desert(shape, dtype):
+    "Zeros whose memory is not touched until somebody writes there: NumPy asks the system for it, PyTorch fills it."
+    size = math.prod(shape) * dtype.itemsize
+    return torch.from_numpy(np.zeros(size, np.uint8)).view(dtype).view(shape)
+
 class _Grid:
     "A window of the world with a ring around it, channels last. A cell is known by its place in the list of all."
     def __init__(self, shape, window, padding):
@@ -69,11 +75,11 @@ class _Grid:
 
     def unload(self, rows):  # and back; outside the window there is nothing
         r0, r1, c0, c1 = self.window
-        x = (rows.new_empty if self.whole else rows.new_zeros)(self.shape)
+        x = rows.new_empty(self.shape) if self.whole else _desert(self.shape, rows.dtype)
         x[:, :, r0:r1, c0:c1] = rows.view(*self.ringed, -1)[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
         return x
 
-# %% ../nbs/10_speed.ipynb #4c7ef311
+# %% ../nbs/10_speed.ipynb #b6959559
 def _mirror(grid, rows):
     "On a torus the ring shows what lies at the other side."
     for d in grid.wrap:
@@ -96,10 +102,10 @@ def _dilate(grid, plane):  # (cells,) bool -> (cells,) bool
 def _mark(grid, cells): return torch.zeros(grid.size, dtype=torch.bool).index_fill_(0, cells, True)
 def _places(plane): return plane.nonzero()[:, 0]
 
-# %% ../nbs/10_speed.ipynb #766853b8
+# %% ../nbs/10_speed.ipynb #572f1ae7
 BLOCK = 2048  # cells that go through the network together: few enough for their hidden layer to stay in the cache
 
-# %% ../nbs/10_speed.ipynb #596baae6
+# %% ../nbs/10_speed.ipynb #098da00f
 class _Eyes:
     "Perception at listed cells: a weighted sum of a few rows each; and the same sums turned round, for the gradient."
     def __init__(self, kernels, grid, x):
@@ -126,7 +132,7 @@ class _Eyes:
         return F.embedding_bag(found, g, self.cell_starts[:n], mode="sum",
                                per_sample_weights=self.weight[:n * self.taps])
 
-# %% ../nbs/10_speed.ipynb #0e0c47c2
+# %% ../nbs/10_speed.ipynb #2b485bd1
 class _Net:
     "The update network on rows of cells, with its gradients collected in place."
     def __init__(self, w1, b1, w2, b2, kernels, room):
@@ -158,7 +164,7 @@ class _Net:
         dw1 = self.dw1.view(self.kernels, self.channels, self.hidden).permute(2, 1, 0)
         return [None if s is None else g.reshape(s) for g, s in zip((dw1, self.db1, self.dw2, self.db2), shapes)]
 
-# %% ../nbs/10_speed.ipynb #06c6dfa1
+# %% ../nbs/10_speed.ipynb #87af7fa7
 class _Run:
     "One rollout: a state that is changed in place, and who is alive in it."
     def __init__(self, x, kernels, weights, padding, threshold, window, fires):
@@ -184,7 +190,7 @@ class _Run:
         if lost is not None: _clear(self.rows, lost)
         return living, cells, blocks, lost
 
-# %% ../nbs/10_speed.ipynb #55e772d4
+# %% ../nbs/10_speed.ipynb #e9cc0812
 def _clear(rows, lost):
     "A mask says who stays; a list says who goes."
     if lost.dtype == torch.bool: rows *= lost[:, None]
@@ -212,7 +218,7 @@ def _haunted(run, t, before, lost):
     ghosts = torch.cat(ghosts)
     return lost[_dilate(run.grid, _mark(run.grid, ghosts))[lost]] if len(ghosts) else ghosts
 
-# %% ../nbs/10_speed.ipynb #4115b421
+# %% ../nbs/10_speed.ipynb #4ebc19aa
 def _span(busy, margin, wrap):
     where, n = busy.nonzero(), len(busy)
     low, high = where[0].item() - margin, where[-1].item() + margin + 1
@@ -221,12 +227,12 @@ def _span(busy, margin, wrap):
 def _window(x, threshold, padding, steps):  # -> first row, end row, first column, end column
     H, W = x.shape[2:]
     if threshold is None: return 0, H, 0, W
-    mature = (x[:, 3] > threshold).any(0)
-    if not mature.any(): return 0, 1, 0, 1
-    (r0, r1), (c0, c1) = (_span(mature.any(d), steps + 2, padding == "wrap") for d in (1, 0))
+    busy = [~(x[:, 3].amax((0, d)) <= threshold) for d in (2, 1)]     # rows, columns; NaN counts as busy
+    if not busy[0].any(): return 0, 1, 0, 1
+    (r0, r1), (c0, c1) = (_span(b, steps + 2, padding == "wrap") for b in busy)
     return (r0, r1, c0, c1) if 2 * (r1 - r0) * (c1 - c0) < H * W else (0, H, 0, W)
 
-# %% ../nbs/10_speed.ipynb #ff41a15c
+# %% ../nbs/10_speed.ipynb #3c600259
 def _rewind(run, records, gy, to_the_start):
     "The gradient of the first state, with the weights' gradients collected in the net."
     grid, eyes, net = run.grid, run.eyes, run.net
@@ -255,7 +261,7 @@ def _touched(run, records, t, cells):
     if run.threshold is None: return run.living
     return records[t - 1][0] if t else _places(_dilate(run.grid, _mark(run.grid, cells)))
 
-# %% ../nbs/10_speed.ipynb #95018831
+# %% ../nbs/10_speed.ipynb #9101f4ad
 class _Rollout(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, w1, b1, w2, b2, run, steps):
@@ -271,7 +277,7 @@ class _Rollout(torch.autograd.Function):
         g = _rewind(run, ctx.records, gy, wanted)
         return run.grid.unload(g) if wanted else None, *run.net.gradients(ctx.shapes), None, None
 
-# %% ../nbs/10_speed.ipynb #d943b596
+# %% ../nbs/10_speed.ipynb #41e8d561
 def _start(x, kernels, update, padding, threshold, steps, fires):
     weights = [update[0].weight, update[0].bias, update[2].weight, update[2].bias]
     bare = [None if w is None else w.detach() for w in weights]
@@ -293,7 +299,7 @@ def active_frames(
     left, fires = 0, lambda t, cells: _throw(cells, keys[t], rate)
     for t in range(len(keys)):
         if not left:
-            left = min(len(keys) - t, 64)
+            left = min(len(keys) - t, 32)
             run = _start(x, kernels, update, padding, alive_threshold, left, fires)[1]
             if run.grid.whole: left = len(keys) - t
         run.step(t)
@@ -301,7 +307,7 @@ def active_frames(
         if (t + 1) % every == 0 or not left: x = run.grid.unload(run.rows)
         if (t + 1) % every == 0: yield x
 
-# %% ../nbs/10_speed.ipynb #2c5cb6ae
+# %% ../nbs/10_speed.ipynb #18e8e35d
 def active_rollout(
     x: Tensor,  # (B, C, H, W)
     kernels: Tensor,  # (K, 3, 3)
@@ -326,10 +332,10 @@ def active_rollout(
     weights, run = _start(x, kernels, update, padding, alive_threshold, steps, fires)
     return _Rollout.apply(x, *weights, run, steps)
 
-# %% ../nbs/10_speed.ipynb #9a20e349
+# %% ../nbs/10_speed.ipynb #08e03cb5
 ENGINES = ("auto", "dense", "active", "graph")  # ways to compute a rollout; all give the same states
 
-# %% ../nbs/10_speed.ipynb #cd5a5160
+# %% ../nbs/10_speed.ipynb #8596af27
 def check_engine(
     engine: str,  # one of `ENGINES`
 ):
@@ -354,7 +360,7 @@ def _why_not_active(x, kernels, update, threshold):
     if kernels.requires_grad: return "it has no gradient for the kernels"
     if threshold is not None and threshold < 0: return "with an alive_threshold below 0 empty space is alive"
 
-# %% ../nbs/10_speed.ipynb #60affbca
+# %% ../nbs/10_speed.ipynb #eb267fce
 def pick_engine(
     engine: str,  # one of `ENGINES`
     x: Tensor,  # (B, C, H, W)
@@ -372,7 +378,7 @@ def pick_engine(
     if why and engine == "active": raise ValueError(f"engine: 'active' cannot run this: {why}; 'dense' and 'auto' can")
     return "dense" if why else "active"
 
-# %% ../nbs/10_speed.ipynb #aa47e7b3
+# %% ../nbs/10_speed.ipynb #34a01e47
 class _Tape:
     "A rollout in fixed memory. Its one step, ahead and back, can be recorded as a CUDA graph and replayed."
     def __init__(self, step, x, kernels, update, padding, threshold, steps, learn):
@@ -410,7 +416,7 @@ class _Tape:
         with torch.cuda.graph(graph): f()
         return graph.replay
 
-# %% ../nbs/10_speed.ipynb #52390712
+# %% ../nbs/10_speed.ipynb #b5a2ac6f
 class _Lease:
     "The right to use a tape; it ends when it is given back, or forgotten."
     def __init__(self, tape): self.tape, tape.free = tape, False
@@ -436,7 +442,7 @@ def _play(lease, x, fire):
     for _ in range(len(fire)): tape.ahead()
     return tape.x[len(fire) if len(tape.x) > 1 else 0].clone()
 
-# %% ../nbs/10_speed.ipynb #1924202b
+# %% ../nbs/10_speed.ipynb #8ad603fc
 class _Replay(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, fire, lease, *weights):
