@@ -24,7 +24,7 @@ from nca_tutorial.core import NCAModel, alive_mask, dense_step  # noqa: E402
 from nca_tutorial.engine import BLOCK, _Net, draw_keys, fire_mask  # noqa: E402
 from nca_tutorial.targets import load_target  # noqa: E402
 
-WORK = "8 grids of 72x72, 16 channels, 128 hidden, 28% alive"
+WORK = "8 of 72x72, 28% alive"                                      # 16 channels, 128 hidden units
 
 
 def reference(batch=8, size=72, device="cpu", **settings):
@@ -145,7 +145,7 @@ def other_worlds(args, device):
     model, x = reference(4, 72, device, **settings)
     runners = {e: lambda e=e: rollout(model, x, e, args.steps, True) for e in ("dense", fast)}
     race(runners, 1)
-    rows += rows_of("forward + backward; texture, 4 of 72x72, all alive", race(runners, args.rounds), dict.fromkeys(runners, args.steps))
+    rows += rows_of("forward + backward; texture, 4 of 72x72, no mask", race(runners, args.rounds), dict.fromkeys(runners, args.steps))
     for size in (72, 256, 1024):
         model, x = reference(1, size, device)
         steps = {"dense": max(2, args.steps * 72**2 // size**2), fast: args.steps}
@@ -206,6 +206,6 @@ if __name__ == "__main__":
     machine = describe(args.device, args.threads)
     rows = main_race(args, args.device) + other_worlds(args, args.device) + (memory_rows() if args.device == "cpu" else [])
     print(machine)
-    for r in rows: print(f"{r['what']:<76}{r['engine']:<15}{r['value']:>9.2f} {r['unit']:<8} {r['ratio']}")
+    for r in rows: print(f"{r['what']:<58}{r['engine']:<15}{r['value']:>9.2f} {r['unit']:<8} {r['ratio']}")
     settings = dict(steps=args.steps, rounds=args.rounds, threads=args.threads, device=args.device)
     (HERE / "results.json").write_text(json.dumps(dict(machine=machine, settings=settings, rows=rows), indent=1) + "\n")

@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
+from nca_tutorial import engine
 from nca_tutorial.core import NCAModel, dense_step, seed_state
 from nca_tutorial.engine import active_rollout, draw_keys, fire_mask, graph_rollout
 from nca_tutorial.perception import KERNELS
@@ -169,6 +170,29 @@ def test_engines_by_name():
     assert odd(seed_state(1, 4, 9)).shape == (1, 4, 9, 9)
     negative = [NCAModel(4, 8, 1.0, alive_threshold=-0.1, engine=e, generator=torch.Generator().manual_seed(0)) for e in ("auto", "dense")]
     assert torch.equal(*(m(seed_state(1, 4, 9), 3) for m in negative))
+
+
+@check(20)
+@given(worlds(), st.integers(2, 4))
+def test_shared_out_among_threads(world, threads):
+    "A batch that several workers share out lives the same life."
+    model, x, masks, kernels, g = world
+    model, x = model.double(), x.double().repeat(2, 1, 1, 1)
+    masks, weight = torch.cat([masks, masks.flip(0)], 1), torch.randn(x.shape, generator=g, dtype=torch.float64)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    want, film = dense(model, a, masks, kernels), model.trajectory(x, 5, 2, torch.Generator().manual_seed(7))
+    split, before = engine.SPLIT, torch.get_num_threads()
+    try:
+        engine.SPLIT, model.engine = 1, "active"
+        torch.set_num_threads(threads)
+        got = active_rollout(b, *law(model, kernels), masks=masks)
+        assert relative(got, want) < 1e-11
+        for w, v in zip(gradients(want, weight, a, model), gradients(got, weight, b, model)): assert relative(v, w) < 1e-9
+        assert relative(model.trajectory(x, 5, 2, torch.Generator().manual_seed(7)), film) < 1e-11
+        assert torch.get_num_threads() == threads
+    finally:
+        engine.SPLIT = split
+        torch.set_num_threads(before)
 
 
 def test_backward_twice_and_frozen_weights():
