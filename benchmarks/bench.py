@@ -21,7 +21,7 @@ if str(HERE.parent) not in sys.path: sys.path.insert(0, str(HERE.parent))
 
 import torch  # noqa: E402
 from nca_tutorial.core import NCAModel, alive_mask, dense_step  # noqa: E402
-from nca_tutorial.engine import BLOCK, _Net, draw_keys, fire_mask  # noqa: E402
+from nca_tutorial.engine import BLOCK, _Net, _together, draw_keys, fire_mask  # noqa: E402
 from nca_tutorial.targets import load_target  # noqa: E402
 
 WORK = "8 of 72x72, 28% alive"                                      # 16 channels, 128 hidden units
@@ -74,8 +74,13 @@ def rows_of(what, times, steps, base="dense"):
     return rows
 
 
-def floor(cells, net, steps, train):
-    "Nothing but the matrix products that cannot be avoided."
+def floor(cells, weights, steps, train):
+    "Nothing but the matrix products that cannot be avoided, shared out among the cores."
+    workers = torch.get_num_threads()
+    _together(lambda n: products(n, _Net(*weights, 3, BLOCK), steps, train), [cells // workers] * workers)
+
+
+def products(cells, net, steps, train):
     rows = torch.randn(cells, net.w1.shape[0])
     for _ in range(steps):
         for seen in rows.split(BLOCK):
@@ -131,7 +136,7 @@ def main_race(args, device):
         if ask: runners["CAX (JAX)"] = lambda: ask("train" if train else "forward")
         cells = int(alive_mask(x).sum() * model.fire_rate)
         weights = [p.detach() for p in model.update.parameters()]
-        if device == "cpu": runners["floor"] = lambda: floor(cells, _Net(*weights, 3, BLOCK), args.steps, train)
+        if device == "cpu": runners["floor"] = lambda: floor(cells, weights, args.steps, train)
         race(runners, 1)                                                               # warm up
         steps = dict.fromkeys(runners, args.steps) | {"CAX (JAX)": args.cax_steps}
         rows += rows_of(what, race(runners, args.rounds), steps)
