@@ -8,7 +8,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/speed.html.md"""
 __all__ = ['BLOCK', 'SPLIT', 'MOST', 'ENGINES', 'draw_keys', 'fire_mask', 'active_frames', 'active_rollout', 'check_engine',
            'pick_engine', 'graph_rollout']
 
-# %% ../nbs/10_speed.ipynb #ee1619ef
+# %% ../nbs/10_speed.ipynb #f1642c8b
 import math, os, threading, weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# %% ../nbs/10_speed.ipynb #059563e5
+# %% ../nbs/10_speed.ipynb #8570b25f
 def _throw(cells, key, rate):
     "Fire or not, for cells (int32): lowbias32 (Wellons 2018), with the key's second half stirred in midway."
     h = cells ^ key[0]
@@ -30,7 +30,7 @@ def _throw(cells, key, rate):
     h ^= (h >> 16) & 0xFFFF
     return (h & 0xFFFFFF) < rate * 2**24
 
-# %% ../nbs/10_speed.ipynb #e715e4a9
+# %% ../nbs/10_speed.ipynb #9d5417ca
 def draw_keys(
     steps: int,  # how many
     generator: torch.Generator | None = None,  # source of the draw
@@ -49,7 +49,7 @@ def fire_mask(
     cells = torch.arange(B * H * W, dtype=torch.int32, device=x.device)
     return _throw(cells, key, rate).view(B, 1, H, W)
 
-# %% ../nbs/10_speed.ipynb #4fde2a4e
+# %% ../nbs/10_speed.ipynb #1c4a6987
 def _desert(shape, dtype):
     "Zeros whose memory is not touched until somebody writes there: NumPy asks the system for it, PyTorch fills it."
     size = math.prod(shape) * dtype.itemsize
@@ -80,7 +80,7 @@ class _Grid:
         x[:, :, r0:r1, c0:c1] = rows.view(*self.ringed, -1)[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
         return x
 
-# %% ../nbs/10_speed.ipynb #bcf582da
+# %% ../nbs/10_speed.ipynb #4ba70ffc
 def _mirror(grid, rows):
     "On a torus the ring shows what lies at the other side."
     for d in grid.wrap:
@@ -103,10 +103,10 @@ def _dilate(grid, plane):  # (cells,) bool -> (cells,) bool
 def _mark(grid, cells): return torch.zeros(grid.size, dtype=torch.bool).index_fill_(0, cells, True)
 def _places(plane): return plane.nonzero()[:, 0]
 
-# %% ../nbs/10_speed.ipynb #75405935
+# %% ../nbs/10_speed.ipynb #3328bd02
 BLOCK = 2048  # cells that go through the network together: few enough for their hidden layer to stay in the cache
 
-# %% ../nbs/10_speed.ipynb #7e155e68
+# %% ../nbs/10_speed.ipynb #33d47251
 class _Eyes:
     "Perception at listed cells: a weighted sum of a few rows each; and the same sums turned round, for the gradient."
     def __init__(self, kernels, grid, x):
@@ -133,7 +133,7 @@ class _Eyes:
         return F.embedding_bag(found, g, self.cell_starts[:n], mode="sum",
                                per_sample_weights=self.weight[:n * self.taps])
 
-# %% ../nbs/10_speed.ipynb #d1edf109
+# %% ../nbs/10_speed.ipynb #d2a617d0
 class _Net:
     "The update network on rows of cells, with its gradients collected in place."
     def __init__(self, w1, b1, w2, b2, kernels, room):
@@ -165,7 +165,7 @@ class _Net:
         dw1 = self.dw1.view(self.kernels, self.channels, self.hidden).permute(2, 1, 0)
         return [None if s is None else g.reshape(s) for g, s in zip((dw1, self.db1, self.dw2, self.db2), shapes)]
 
-# %% ../nbs/10_speed.ipynb #380459a8
+# %% ../nbs/10_speed.ipynb #3e9d6364
 def _weights(update): return update[0].weight, update[0].bias, update[2].weight, update[2].bias
 
 class _Run:
@@ -196,7 +196,7 @@ class _Run:
         if lost is not None: _clear(self.rows, lost)
         return living, cells, blocks, lost
 
-# %% ../nbs/10_speed.ipynb #2f5cdf6f
+# %% ../nbs/10_speed.ipynb #dbee6b1d
 def _clear(rows, lost):
     "A mask says who stays; a list says who goes."
     if lost.dtype == torch.bool: rows *= lost[:, None]
@@ -224,7 +224,7 @@ def _haunted(run, t, before, lost):
     ghosts = torch.cat(ghosts)
     return lost[_dilate(run.grid, _mark(run.grid, ghosts))[lost]] if len(ghosts) else ghosts
 
-# %% ../nbs/10_speed.ipynb #fca90510
+# %% ../nbs/10_speed.ipynb #f84e0e6c
 def _span(busy, margin, wrap):
     where, n = busy.nonzero(), len(busy)
     low, high = where[0].item() - margin, where[-1].item() + margin + 1
@@ -238,7 +238,7 @@ def _window(x, threshold, padding, steps):  # -> first row, end row, first colum
     (r0, r1), (c0, c1) = (_span(b, steps + 2, padding == "wrap") for b in busy)
     return (r0, r1, c0, c1) if 2 * (r1 - r0) * (c1 - c0) < H * W else (0, H, 0, W)
 
-# %% ../nbs/10_speed.ipynb #d848e2b8
+# %% ../nbs/10_speed.ipynb #5781159f
 def _rewind(run, records, gy, to_the_start):
     "The gradient of the first state, with the weights' gradients collected in the net."
     grid, eyes, net = run.grid, run.eyes, run.net
@@ -267,7 +267,7 @@ def _touched(run, records, t, cells):
     if run.threshold is None: return run.living
     return records[t - 1][0] if t else _places(_dilate(run.grid, _mark(run.grid, cells)))
 
-# %% ../nbs/10_speed.ipynb #85322638
+# %% ../nbs/10_speed.ipynb #879c0d93
 SPLIT, MOST = 2**15, 4  # cells times steps from which on a batch is shared out; among how many at most
 _POOLS = {}
 
@@ -291,7 +291,7 @@ def _shares(x, steps):  # -> (first, end) for each worker
     n = min(len(x), torch.get_num_threads(), MOST) if x[:, 0].numel() * steps >= SPLIT else 1
     return [(part[0].item(), part[-1].item() + 1) for part in torch.arange(len(x)).chunk(n)]
 
-# %% ../nbs/10_speed.ipynb #945e7b77
+# %% ../nbs/10_speed.ipynb #bb60b199
 class _Rollout(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, w1, b1, w2, b2, law, steps, fires):
@@ -316,7 +316,7 @@ class _Rollout(torch.autograd.Function):
         total = [None if g[0] is None else sum(g) for g in zip(*weights)]
         return torch.cat(starts) if ctx.needs_input_grad[0] else None, *total, None, None, None
 
-# %% ../nbs/10_speed.ipynb #acefbc7d
+# %% ../nbs/10_speed.ipynb #c79bd037
 def _frames(x, first, law, steps, fires, every):
     left = 0
     for t in range(steps):
@@ -347,7 +347,7 @@ def active_frames(
         parts = _together(next, lives)
         yield parts[0] if len(parts) == 1 else torch.cat(parts)
 
-# %% ../nbs/10_speed.ipynb #817f5fd2
+# %% ../nbs/10_speed.ipynb #f3e5644c
 def active_rollout(
     x: Tensor,  # (B, C, H, W)
     kernels: Tensor,  # (K, 3, 3)
@@ -370,10 +370,10 @@ def active_rollout(
     if not learning and masks is None: return next(active_frames(x, *law, keys, rate, every=steps))
     return _Rollout.apply(x, *_weights(update), law, steps, fires)
 
-# %% ../nbs/10_speed.ipynb #bbd401f7
+# %% ../nbs/10_speed.ipynb #99a9ce9f
 ENGINES = ("auto", "dense", "active", "graph")  # ways to compute a rollout; all give the same states
 
-# %% ../nbs/10_speed.ipynb #b1a21aa4
+# %% ../nbs/10_speed.ipynb #eeb5e151
 def check_engine(
     engine: str,  # one of `ENGINES`
 ):
@@ -398,7 +398,7 @@ def _why_not_active(x, kernels, update, threshold):
     if kernels.requires_grad: return "it has no gradient for the kernels"
     if threshold is not None and threshold < 0: return "with an alive_threshold below 0 empty space is alive"
 
-# %% ../nbs/10_speed.ipynb #5e3b3b86
+# %% ../nbs/10_speed.ipynb #52af7474
 def pick_engine(
     engine: str,  # one of `ENGINES`
     x: Tensor,  # (B, C, H, W)
@@ -416,7 +416,7 @@ def pick_engine(
     if why and engine == "active": raise ValueError(f"engine: 'active' cannot run this: {why}; 'dense' and 'auto' can")
     return "dense" if why else "active"
 
-# %% ../nbs/10_speed.ipynb #7ce111c3
+# %% ../nbs/10_speed.ipynb #b5b5fa8f
 class _Tape:
     "A rollout in fixed memory. Its one step, ahead and back, can be recorded as a CUDA graph and replayed."
     def __init__(self, step, x, kernels, update, padding, threshold, steps, learn):
@@ -454,7 +454,7 @@ class _Tape:
         with torch.cuda.graph(graph): f()
         return graph.replay
 
-# %% ../nbs/10_speed.ipynb #a7f54618
+# %% ../nbs/10_speed.ipynb #a66b3ae0
 class _Lease:
     "The right to use a tape; it ends when it is given back, or forgotten."
     def __init__(self, tape): self.tape, tape.free = tape, False
@@ -480,7 +480,7 @@ def _play(lease, x, fire):
     for _ in range(len(fire)): tape.ahead()
     return tape.x[len(fire) if len(tape.x) > 1 else 0].clone()
 
-# %% ../nbs/10_speed.ipynb #f4fb2a57
+# %% ../nbs/10_speed.ipynb #ca9800cf
 class _Replay(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, fire, lease, *weights):
