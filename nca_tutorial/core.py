@@ -8,7 +8,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/core.html.md"""
 __all__ = ['seed_state', 'alive_mask', 'to_rgba', 'to_rgb', 'dense_step', 'NCAModel']
 
 # %% ../nbs/04_core.ipynb #1fc540a2
-import json, math, os, tempfile
+import base64, json, math, os, tempfile
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -128,6 +128,8 @@ class NCAModel(nn.Module):
         if not 0 <= fire_rate <= 1: raise ValueError(f"fire_rate: got {fire_rate}; expected 0 to 1")
         if alive_threshold is not None: _check_number("alive_threshold", alive_threshold)
         if padding not in ("zeros", "wrap"): raise ValueError(f"padding: got {padding!r}; expected 'zeros' or 'wrap'")
+        if not isinstance(output_bias, bool):
+            raise TypeError(f"output_bias: got {output_bias!r}; expected True or False")
         check_engine(engine)
         self.channels, self.hidden, self.fire_rate, self.padding = channels, hidden, fire_rate, padding
         self.alive_threshold, self.output_bias, self.engine = alive_threshold, output_bias, engine
@@ -222,16 +224,31 @@ def _replace_files(folder, contents):
         for name, data in contents.items(): (Path(part) / name).write_bytes(data)
         for name in contents: os.replace(Path(part) / name, folder / name)
 
+# %% ../nbs/04_core.ipynb #0afb00eb
+_PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
+
 def _packaged():
     "The folders of the creatures that come with the package, by name."
     creatures = Path(str(files("nca_tutorial"))) / "creatures"
     return {f.name: f for f in sorted(creatures.glob("*")) if (f / "config.json").exists()}
 
+def _find_file(path):
+    "A .json file is a browser model; any other file is refused, whether it exists or not."
+    if path.suffix.lower() == ".json":
+        if path.is_file(): return path
+        raise FileNotFoundError(f"name: no file {str(path)!r}")
+    raise ValueError(f"name: {str(path)!r} is not read. Only a folder with config.json and model.safetensors, or a "
+                     ".json file of the browser demo, is loaded: they hold numbers, and a pickle can run code")
+
+# %% ../nbs/04_core.ipynb #20631d02
 def _find(name):
-    "A packaged name, a folder or an id on the Hugging Face Hub -> a folder."
-    packaged = _packaged()
+    "A packaged name, a folder, a .json file or an id on the Hugging Face Hub -> a folder or a .json file."
+    if not isinstance(name, (str, os.PathLike)):
+        raise TypeError(f"name: got {name!r}; expected a packaged name, a folder, a .json file or a Hub id")
+    packaged, path = _packaged(), Path(name)
     if str(name) in packaged: return packaged[str(name)]
-    if Path(name).is_dir(): return Path(name)
+    if path.is_dir(): return path
+    if path.is_file() or path.suffix.lower() in (".json", *_PICKLES): return _find_file(path)
     if str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
         raise FileNotFoundError(f"name: no creature or folder {str(name)!r}; packaged are {', '.join(packaged)}")
     from huggingface_hub import snapshot_download
@@ -246,22 +263,90 @@ def _read_config(folder):
     path = Path(folder) / "config.json"
     if not path.exists(): raise FileNotFoundError(f"name: {str(folder)!r} holds no config.json")
     try: config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e: raise ValueError(f"config.json in {str(folder)!r} is not JSON: {e}") from None
+    except (ValueError, RecursionError) as e:
+        raise ValueError(f"config.json in {str(folder)!r} is not JSON: {e}") from None
     missing = [k for k in _SETTINGS if not isinstance(config, dict) or k not in config]
     if missing: raise ValueError(f"config.json in {str(folder)!r} lacks {', '.join(missing)}")
-    return {k: config[k] for k in _SETTINGS}
+    if unknown := [k for k in config if k not in _SETTINGS]:
+        raise ValueError(f"config.json in {str(folder)!r} has unknown {', '.join(unknown)}; "
+                         f"expected {', '.join(_SETTINGS)}")
+    return config
 
-def _read_weights(folder, model):
+# %% ../nbs/04_core.ipynb #174a1486
+def _sizes(cls, config, folder):
+    "Names and sizes of the weights that the settings ask for, before any memory is taken for them."
+    try:
+        with torch.device("meta"): model = cls(**config)
+    except TypeError as e: raise TypeError(f"config.json in {str(folder)!r}: {e}") from None
+    except (ValueError, OverflowError, RuntimeError) as e:
+        raise ValueError(f"config.json in {str(folder)!r}: {e}") from None
+    return {k: tuple(v.shape) for k, v in model.state_dict().items()}
+
+# %% ../nbs/04_core.ipynb #00b4e203
+def _read_weights(folder, want):
     path = Path(folder) / "model.safetensors"
     if not path.exists(): raise FileNotFoundError(f"name: {str(folder)!r} holds no model.safetensors")
     try: weights = load_safetensors(path.read_bytes())
     except SafetensorError as e:
         raise ValueError(f"model.safetensors in {str(folder)!r} is damaged or no safetensors file: {e}") from None
-    want, got = ({k: tuple(v.shape) for k, v in w.items()} for w in (model.state_dict(), weights))
+    got = {k: tuple(v.shape) for k, v in weights.items()}
     if want != got: raise ValueError(f"model.safetensors in {str(folder)!r} holds {got}; config.json expects {want}")
-    if bad := [k for k, v in weights.items() if not torch.isfinite(v).all()]:
-        raise ValueError(f"model.safetensors: {bad[0]} holds NaN or infinite values")
+    for k, v in weights.items():
+        if not v.is_floating_point():
+            raise ValueError(f"model.safetensors in {str(folder)!r}: {k} is {v.dtype}; expected floating point")
+        if not v.isfinite().all():
+            raise ValueError(f"model.safetensors in {str(folder)!r}: {k} holds NaN or infinite values")
     return weights
+
+# %% ../nbs/04_core.ipynb #091c6a93
+_LAYER = ("data_b64", "in_ch", "out_ch", "weight_scale", "bias_scale", "type")
+
+def _check_layer(layer, where):
+    if not isinstance(layer, dict) or set(layer) != set(_LAYER):
+        got = ", ".join(layer) if isinstance(layer, dict) else type(layer).__name__
+        raise ValueError(f"{where}: got {got}; expected an object of {', '.join(_LAYER)}")
+    for k in ("in_ch", "out_ch"):
+        if type(layer[k]) is not int or layer[k] < 4 or layer[k] % 4:
+            raise ValueError(f"{where}: {k} is {layer[k]!r}; expected a multiple of 4")
+    for k in ("weight_scale", "bias_scale"):
+        if type(layer[k]) not in (int, float) or not 0 <= layer[k] <= torch.finfo(torch.float32).max:
+            raise ValueError(f"{where}: {k} is {layer[k]!r}; expected a finite number, 0 or more")
+    if layer["type"] != "uint8": raise ValueError(f"{where}: type is {layer['type']!r}; expected 'uint8'")
+
+# %% ../nbs/04_core.ipynb #5279258f
+def _read_layer(layer, where):
+    "A layer of a browser model -> its weight (out, in) and bias (out)."
+    _check_layer(layer, where)
+    rows, columns = layer["in_ch"] + 1, layer["out_ch"]
+    try: data = base64.b64decode(layer["data_b64"], validate=True)
+    except (ValueError, TypeError) as e: raise ValueError(f"{where}: data_b64 is not base64: {e}") from None
+    if len(data) != rows * columns:
+        raise ValueError(f"{where}: data_b64 holds {len(data)} bytes; expected (in_ch + 1) * out_ch = {rows * columns}")
+    values = torch.frombuffer(bytearray(data), dtype=torch.uint8).view(rows, columns).float() / 255 - 0.5
+    return (values[:-1].T * layer["weight_scale"]).contiguous(), values[-1] * layer["bias_scale"]
+
+# %% ../nbs/04_core.ipynb #b4a1c586
+def _read_layers(path):
+    "The two layers of a browser model, each as a weight and a bias."
+    try: layers = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as e: raise ValueError(f"{str(path)!r} is not JSON: {e}") from None
+    if not isinstance(layers, list) or len(layers) != 2:
+        got = f"a list of {len(layers)}" if isinstance(layers, list) else type(layers).__name__
+        raise ValueError(f"{str(path)!r} holds {got}; expected a list of two layers, a browser model of the Distill "
+                         "article (for a config.json, pass its folder)")
+    return [_read_layer(layer, f"{str(path)!r}, layer {n}") for n, layer in enumerate(layers, 1)]
+
+def _read_demo(path):
+    "A browser model of the Distill article -> settings and weights."
+    (w1, b1), (w2, b2) = _read_layers(path)
+    channels, hidden, inputs = len(b2), len(b1), w1.shape[1]
+    if inputs != 3 * channels or w2.shape[1] != hidden:
+        raise ValueError(f"{str(path)!r} has layers {inputs} to {hidden} and {w2.shape[1]} to {channels}; "
+                         "expected 3 * channels to hidden and hidden to channels")
+    w1 = w1.view(hidden, 3, channels).transpose(1, 2).reshape(hidden, inputs)  # k*C + c -> c*K + k
+    weights = {"update.0.weight": w1[..., None, None], "update.0.bias": b1,
+               "update.2.weight": w2[..., None, None], "update.2.bias": b2}
+    return dict(channels=channels, hidden=hidden), weights
 
 # %% ../nbs/04_core.ipynb #ee7b2fd2
 from fastcore.basics import patch
@@ -279,14 +364,51 @@ def save_pretrained(
     _replace_files(folder, {"model.safetensors": save_safetensors(weights), "config.json": text.encode()})
     return Path(folder)
 
+# %% ../nbs/04_core.ipynb #b1837de5
 @patch(cls_method=True)
 def from_pretrained(
     cls: NCAModel,
-    name: str | Path,  # a packaged creature, a folder, or an id on the Hugging Face Hub ("user/creature")
+    name: str | Path,  # a packaged creature, a folder, a Hub id ("user/creature") or a .json file of the Distill demo
     engine: str = "auto",  # how a step is computed, one of `ENGINES`
 ) -> NCAModel:  # on the CPU
-    "Load a creature; only config.json and model.safetensors are read, nothing is executed."
-    folder = _find(name)
-    model = cls(**_read_config(folder), engine=engine)
-    model.load_state_dict(_read_weights(folder, model))
+    "Load a creature: config.json and model.safetensors, or a browser model (see the table above); no code is executed."
+    source = _find(name)
+    if source.is_file(): settings, weights = _read_demo(source)
+    else:
+        settings = _read_config(source)
+        weights = _read_weights(source, _sizes(cls, settings, source))
+    model = cls(**settings, engine=engine)
+    model.load_state_dict(weights)
     return model
+
+# %% ../nbs/04_core.ipynb #a5e99e62
+def _check_repo_id(repo_id):
+    from huggingface_hub.utils import validate_repo_id
+    expected = f"repo_id: got {repo_id!r}; expected 'user/name', of letters, digits, '-', '_' and '.'"
+    if not isinstance(repo_id, str): raise TypeError(expected)
+    try: validate_repo_id(repo_id)
+    except ValueError: raise ValueError(expected) from None
+    if repo_id.count("/") != 1: raise ValueError(expected)
+
+# %% ../nbs/04_core.ipynb #19023825
+@patch
+def push_to_hub(
+    self: NCAModel,
+    repo_id: str,  # "user/name" on the Hugging Face Hub; made if it does not exist
+    private: bool = False,  # whether a new repository is hidden from others
+    token: str | None = None,  # a token that may write; None takes the one that this computer is logged in with
+) -> str:  # the address of the repository
+    "Upload config.json and model.safetensors to the Hugging Face Hub, where `from_pretrained` finds them."
+    _check_repo_id(repo_id)
+    if not isinstance(private, bool): raise TypeError(f"private: got {private!r}; expected True or False")
+    from huggingface_hub import HfApi
+    with tempfile.TemporaryDirectory() as folder:
+        self.save_pretrained(folder)
+        try:
+            api = HfApi(token=token)
+            url = api.create_repo(repo_id, private=private, exist_ok=True)
+            api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Add a neural cellular automaton")
+        except Exception as e:
+            raise RuntimeError(f"repo_id: the upload to {repo_id!r} failed ({type(e).__name__}). Offline: save with "
+                               "save_pretrained(folder) and upload its two files by hand") from e
+    return str(url)

@@ -1,6 +1,11 @@
 """The model against an independent oracle, its symmetries for random models, what it refuses, and how it is kept."""
+import base64
+import inspect
 import json
 import math
+import pickle
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +13,9 @@ import torch
 from hypothesis import given, settings, strategies as st
 from safetensors.torch import save_file
 
+from nca_tutorial import core
 from nca_tutorial.core import NCAModel, alive_mask, seed_state, to_rgb, to_rgba
+from nca_tutorial.targets import load_target
 
 BANKS = [("identity", "sobel_x", "sobel_y"), ("identity", "sobel_x", "sobel_y", "laplacian"), ("laplacian", "identity"),
          ("sobel_y", "identity", "sobel_x")]
@@ -145,6 +152,8 @@ def test_evaluation_fires_like_training():
     (dict(fire_rate=-0.1), ValueError, "fire_rate: got -0.1"), (dict(fire_rate=1.01), ValueError, "fire_rate"),
     (dict(fire_rate=math.nan), ValueError, "fire_rate"), (dict(fire_rate="half"), TypeError, "fire_rate"),
     (dict(kernels=()), TypeError, "kernels"), (dict(kernels=("sobel",)), ValueError, "sobel"), (dict(padding="same"), ValueError, "padding: got 'same'"),
+    (dict(output_bias="no"), TypeError, "output_bias: got 'no'"),
+    (dict(output_bias=1), TypeError, "output_bias: got 1"),
     (dict(alive_threshold=math.inf), ValueError, "alive_threshold"), (dict(engine="warp"), ValueError, "engine: got 'warp'"),
 ])
 def test_settings_are_checked_at_the_door(config, error, words):
@@ -225,7 +234,10 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path):
 
 
 def test_a_name_that_nobody_knows_lists_those_that_are_known():
-    with pytest.raises(FileNotFoundError, match="packaged are gecko-grow"): NCAModel.from_pretrained("dodo")
+    with pytest.raises(FileNotFoundError, match="no creature or folder 'dodo'; packaged are ") as unknown:
+        NCAModel.from_pretrained("dodo")
+    names = {f.parent.name for f in (Path(core.__file__).parent / "creatures").glob("*/config.json")}
+    assert "gecko-grow" in names and set(str(unknown.value).split("packaged are ")[1].split(", ")) == names
 
 
 def test_a_failed_download_names_the_files_and_the_offline_way(monkeypatch):
@@ -252,3 +264,263 @@ def test_a_failed_save_leaves_the_old_creature(saved, monkeypatch):
     monkeypatch.undo()
     assert {p.name: p.read_bytes() for p in saved.iterdir()} == before
     with pytest.raises(NotADirectoryError): NCAModel(4, 4).save_pretrained(saved / "config.json")
+
+
+def test_settings_of_the_wrong_kind_are_refused_with_the_file(saved):
+    path = saved / "config.json"
+    good = json.loads(path.read_text())
+    for change, words in [
+        ({"colour": "green"}, "unknown colour"), ({"hidden": None}, "hidden: got None"),
+        ({"hidden": 10**9}, "holds .* expects"), ({"channels": 10**30, "hidden": 10**30}, "config.json"),
+        ({"fire_rate": "half"}, "fire_rate: got 'half'"), ({"fire_rate": 2}, "fire_rate: got 2"),
+        ({"kernels": "identity"}, "kernels: got 'identity'"), ({"kernels": [["identity"]]}, "config.json"),
+        ({"padding": 0}, "padding: got 0"), ({"alive_threshold": "no"}, "alive_threshold: got 'no'"),
+        ({"output_bias": "no"}, "output_bias: got 'no'"),
+    ]:
+        path.write_text(json.dumps({**good, **change}))
+        with pytest.raises((ValueError, TypeError), match=f"(?s){words}") as refusal: NCAModel.from_pretrained(saved)
+        assert str(saved) in str(refusal.value)
+    path.write_bytes(b"\xff\xfe{}")
+    with pytest.raises(ValueError, match="is not JSON"): NCAModel.from_pretrained(saved)
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="is not JSON"): NCAModel.from_pretrained(saved)
+
+
+def test_whole_numbers_are_no_weights(saved):
+    whole = {k: v.to(torch.int32) for k, v in NCAModel(4, 4).state_dict().items()}
+    save_file(whole, saved / "model.safetensors")
+    with pytest.raises(ValueError, match="is torch.int32; expected floating point"): NCAModel.from_pretrained(saved)
+
+
+class Canary:
+    "Unpickling it writes a file."
+    def __init__(self, path): self.path = path
+    def __reduce__(self): return (open, (str(self.path), "w"))
+
+
+def plain_pickle(bad, file): file.write_bytes(pickle.dumps(bad))
+
+
+@pytest.mark.parametrize("write", [plain_pickle, torch.save])
+def test_a_pickle_is_refused_and_never_opened(saved, tmp_path, write):
+    ran, weights = tmp_path / "ran", saved / "model.safetensors"
+    write(Canary(ran), weights)
+    with pytest.raises(ValueError, match="damaged or no safetensors"): NCAModel.from_pretrained(saved)
+    for ending in (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".PTH", ".weights"):
+        file = tmp_path / f"stranger{ending}"
+        write(Canary(ran), file)
+        with pytest.raises(ValueError, match="stranger.* is not read. Only a folder with config.json and model.saf"):
+            NCAModel.from_pretrained(file)
+    write(Canary(ran), file := tmp_path / "stranger.json")
+    with pytest.raises(ValueError, match="stranger.json' is not JSON"): NCAModel.from_pretrained(file)
+    assert not ran.exists()
+
+
+def test_an_ending_of_a_pickle_is_refused_before_the_hub_is_asked(saved, monkeypatch):
+    import huggingface_hub
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *args, **kwargs: pytest.fail("the Hub was asked"))
+    for name in ("someone/model.bin", "someone/model.pth", str(saved / "model.safetensors")):
+        with pytest.raises(ValueError, match="is not read"): NCAModel.from_pretrained(name)
+    with pytest.raises(FileNotFoundError, match="no file 'someone/gecko.json'"):
+        NCAModel.from_pretrained("someone/gecko.json")
+
+
+def test_a_folder_may_be_called_anything(saved):
+    for ending in (".json", ".bin"):
+        assert NCAModel.from_pretrained(shutil.copytree(saved, saved.with_suffix(ending))).channels == 4
+
+
+@pytest.mark.parametrize("name", [None, 3, ["gecko-grow"], b"gecko-grow"])
+def test_a_name_is_text_or_a_path(name):
+    with pytest.raises(TypeError, match="name: got "): NCAModel.from_pretrained(name)
+
+
+# --- models of the Distill demo ---------------------------------------------------------------------------------------
+
+def bytes_of(values, scale): return np.rint((values / scale + 0.5) * 255) if scale else np.full_like(values, 128)
+
+
+def browser_layer(weight, bias):
+    "Weight (out, in) and bias (out) in 8 bits, as the demo wants them: a row for each input, the biases last."
+    weight_scale, bias_scale = (2 * float(np.abs(a).max()) for a in (weight, bias))
+    data = np.concatenate([bytes_of(weight.T, weight_scale), bytes_of(bias[None], bias_scale)]).astype(np.uint8)
+    return dict(data_b64=base64.b64encode(data.tobytes()).decode(), in_ch=weight.shape[1], out_ch=weight.shape[0],
+                weight_scale=weight_scale, bias_scale=bias_scale, type="uint8")
+
+
+def browser_layers(model):
+    w1, b1, w2, b2 = (p.detach().double().squeeze().numpy() for p in model.update.parameters())
+    grouped = np.concatenate([w1[:, k::3] for k in range(3)], axis=1)  # all channels, all slopes in x, then in y
+    return [browser_layer(grouped, b1), browser_layer(w2, b2)]
+
+
+def write_json(path, layers):
+    path.write_text(json.dumps(layers))
+    return path
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6), channels=st.sampled_from([4, 8, 16]), hidden=st.sampled_from([4, 12, 128]))
+def test_a_browser_model_is_ours_within_half_a_step(tmp_path_factory, seed, channels, hidden):
+    model = random_model(seed, channels=channels, hidden=hidden)
+    path = write_json(tmp_path_factory.mktemp("demo") / "creature.json", browser_layers(model))
+    again = NCAModel.from_pretrained(path)
+    assert {k: getattr(again, k) for k in core._SETTINGS} == {k: getattr(model, k) for k in core._SETTINGS}
+    for (name, a), b in zip(model.state_dict().items(), again.state_dict().values()):
+        step = 2 * a.abs().max() / 255
+        assert (a - b).abs().max() <= step / 2 * 1.0001, name
+
+
+def test_a_browser_model_of_the_gecko_grows_a_gecko(tmp_path):
+    model = NCAModel.from_pretrained("gecko-grow")
+    again = NCAModel.from_pretrained(str(write_json(tmp_path / "gecko.JSON", browser_layers(model))))
+    target = load_target(Path(__file__).parent.parent / "images/gecko.png", 40, 16)
+    with torch.no_grad():
+        states = [m(seed_state(8), 95, torch.Generator().manual_seed(0)) for m in (model, again)]
+    ours, theirs = (float((to_rgba(x) - target).square().mean()) for x in states)
+    assert theirs < 2 * ours and theirs < 5e-4, (ours, theirs)                # measured 2.0e-4 and 2.8e-4
+
+
+def test_a_browser_model_saves_as_a_folder(tmp_path):
+    again = NCAModel.from_pretrained(write_json(tmp_path / "a.json", browser_layers(random_model(0))), engine="dense")
+    x = torch.rand(1, 16, 6, 6)
+    assert again.engine == "dense"
+    twice = NCAModel.from_pretrained(again.save_pretrained(tmp_path / "a"), engine="dense")
+    assert torch.equal(*(m(x, 4, torch.Generator().manual_seed(0)) for m in (again, twice)))
+
+
+def altered(n, **change):
+    def apply(layers): layers[n] = {**layers[n], **change}; return layers
+    return apply
+
+
+def without(key):
+    def apply(layers): del layers[0][key]; return layers
+    return apply
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda layers: layers[0], "holds dict; expected a list of two layers"),
+    (lambda layers: {"layers": layers}, "holds dict"), (lambda layers: [], "holds a list of 0"),
+    (lambda layers: layers[:1], "holds a list of 1"), (lambda layers: layers + layers, "holds a list of 4"),
+    (lambda layers: None, "holds NoneType"), (lambda layers: 16, "holds int"),
+    (lambda layers: [layers, layers], "layer 1: got list; expected an object of data_b64"),
+    (lambda layers: layers[::-1], "layers 12 to 4 and 12 to 12; expected 3 \\* channels to hidden"),
+    (lambda layers: [layers[0], layers[0]], "expected 3 \\* channels to hidden"),
+    *((without(key), "layer 1: got .*; expected an object of data_b64, in_ch, out_ch") for key in core._LAYER),
+    (altered(1, center=0.5), "layer 2: got .*center"),
+    (altered(0, type="float32"), "layer 1: type is 'float32'; expected 'uint8'"),
+    (altered(0, in_ch=13), "in_ch is 13; expected a multiple of 4"), (altered(0, out_ch=0), "out_ch is 0"),
+    (altered(1, out_ch=-4), "out_ch is -4"), (altered(1, in_ch=12.0), "in_ch is 12.0"),
+    (altered(1, in_ch=True), "in_ch is True"), (altered(1, in_ch="12"), "in_ch is '12'"),
+    (altered(0, in_ch=16), "layer 1: data_b64 holds 156 bytes; expected .* = 204"),
+    (altered(0, out_ch=10**9), "data_b64 holds 156 bytes"),
+    (altered(0, data_b64="AAAA"), "layer 1: data_b64 holds 3 bytes; expected .* = 156"),
+    (altered(0, data_b64=""), "holds 0 bytes"), (altered(0, data_b64="AAAAA"), "layer 1: data_b64 is not base64"),
+    (altered(1, data_b64="A\nAA="), "layer 2: data_b64 is not base64"), (altered(1, data_b64="é" * 8), "not base64"),
+    (altered(1, data_b64=None), "not base64"), (altered(1, data_b64=[1, 2, 3]), "not base64"),
+    (altered(0, weight_scale=math.nan), "weight_scale is nan; expected a finite number"),
+    (altered(0, bias_scale=math.inf), "bias_scale is inf"), (altered(1, weight_scale=-1.0), "weight_scale is -1.0"),
+    (altered(1, weight_scale=10**400), "expected a finite number"), (altered(1, bias_scale="1"), "bias_scale is '1'"),
+    (altered(1, bias_scale=True), "bias_scale is True"), (altered(1, bias_scale=None), "bias_scale is None"),
+])
+def test_a_bad_browser_model_is_refused_by_name(tmp_path, change, words):
+    path = write_json(tmp_path / "stranger.json", change(browser_layers(random_model(0, channels=4, hidden=12))))
+    with pytest.raises(ValueError, match=f"stranger.json'.*{words}"): NCAModel.from_pretrained(path)
+
+
+def test_a_file_that_is_no_browser_model_is_refused_by_name(tmp_path, saved):
+    path = tmp_path / "stranger.json"
+    whole = write_json(path, browser_layers(random_model(0, channels=4, hidden=4))).read_bytes()
+    for data in (b"", b"[{", b"\x80\x04\x95", b"[" * 100_000, whole[:-30], whole[:100]):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="stranger.json' is not JSON"): NCAModel.from_pretrained(path)
+    with pytest.raises(ValueError, match="config.json' holds dict; .*pass its folder"):
+        NCAModel.from_pretrained(saved / "config.json")
+    for missing in (tmp_path / "gone.json", "gone.json", str(tmp_path / "no" / "folder" / "gone.json")):
+        with pytest.raises(FileNotFoundError, match="no file .*gone.json'"): NCAModel.from_pretrained(missing)
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=4),
+    lambda inner: (st.lists(inner, max_size=3)
+                   | st.dictionaries(st.sampled_from([*core._LAYER, "shape"]), inner, max_size=6)), max_leaves=12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=ANY_JSON)
+def test_any_other_json_is_refused_with_a_sentence(tmp_path_factory, data):
+    path = write_json(tmp_path_factory.mktemp("demo") / "any.json", data)
+    with pytest.raises(ValueError, match="any.json'"): NCAModel.from_pretrained(path)
+
+
+# --- sharing ----------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    "A Hub in a folder; it notes what it was asked."
+    import huggingface_hub
+    asked = []
+
+    class FolderHub:
+        def __init__(self, token=None): asked.append(("token", token))
+        def create_repo(self, repo_id, private, exist_ok):
+            asked.append(("create", repo_id, private, exist_ok))
+            return f"https://huggingface.co/{repo_id}"
+        def upload_folder(self, repo_id, folder_path, commit_message):
+            shutil.copytree(folder_path, tmp_path / "hub" / repo_id)
+            asked.append(("upload", repo_id))
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", FolderHub)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, allow_patterns: str(tmp_path / "hub" / name))
+    return asked, tmp_path / "hub"
+
+
+def test_what_is_pushed_comes_back(hub):
+    asked, files = hub
+    model = random_model(0, channels=5, hidden=6)
+    url = model.push_to_hub("someone/creature", private=True, token="secret")
+    assert url == "https://huggingface.co/someone/creature"
+    assert asked == [("token", "secret"), ("create", "someone/creature", True, True), ("upload", "someone/creature")]
+    assert sorted(p.name for p in (files / "someone/creature").iterdir()) == ["config.json", "model.safetensors"]
+    again, x = NCAModel.from_pretrained("someone/creature"), torch.rand(1, 5, 6, 6)
+    assert torch.equal(*(m(x, 4, torch.Generator().manual_seed(0)) for m in (model, again)))
+
+
+def test_only_the_creature_itself_is_pushed(hub):
+    asked, files = hub
+    NCAModel.from_pretrained("gecko-grow").push_to_hub("someone/gecko")
+    assert asked[:2] == [("token", None), ("create", "someone/gecko", False, True)]
+    assert sorted(p.name for p in (files / "someone/gecko").iterdir()) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("repo_id", ["creature", "a/b/c", "", "/creature", "someone/", "some one/creature",
+                                     "../creature", "someone/creature\n", "x/" + "y" * 200, None, 7])
+def test_a_repository_is_checked_before_the_hub_is_asked(hub, repo_id):
+    error = ValueError if isinstance(repo_id, str) else TypeError
+    with pytest.raises(error, match="repo_id: got .*expected 'user/name'"): NCAModel(4, 4).push_to_hub(repo_id)
+    assert not hub[0]
+
+
+def test_private_is_yes_or_no(hub):
+    with pytest.raises(TypeError, match="private: got 'no'"):
+        NCAModel(4, 4).push_to_hub("someone/creature", private="no")
+    assert not hub[0]
+
+
+@pytest.mark.parametrize("method", ["__init__", "create_repo", "upload_folder"])
+def test_a_failed_push_names_the_repository_and_the_offline_way(hub, monkeypatch, method):
+    import huggingface_hub
+    def offline(*args, **kwargs): raise ConnectionError("no route")
+    monkeypatch.setattr(huggingface_hub.HfApi, method, offline)
+    words = "someone/creature.*ConnectionError.*Offline: .*save_pretrained\\(folder\\).*by hand"
+    with pytest.raises(RuntimeError, match=words) as failure:
+        NCAModel(4, 4).push_to_hub("someone/creature", token="secret")
+    assert isinstance(failure.value.__cause__, ConnectionError) and "secret" not in str(failure.value)
+
+
+def test_the_hub_is_asked_in_words_that_it_knows():
+    from huggingface_hub import HfApi
+    create, upload = (set(inspect.signature(f).parameters) for f in (HfApi.create_repo, HfApi.upload_folder))
+    assert {"repo_id", "private", "exist_ok"} <= create and {"repo_id", "folder_path", "commit_message"} <= upload
+    assert "token" in inspect.signature(HfApi).parameters
