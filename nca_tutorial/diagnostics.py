@@ -8,7 +8,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/breaking.html.md"""
 __all__ = ['BREAKAGES', 'Finding', 'observe', 'Findings', 'break_one', 'break_all', 'fire_rate_sweep', 'turn', 'rotation_error',
            'grid_sweep', 'silence_channels', 'report']
 
-# %% ../nbs/08_breaking.ipynb #ea52ce87
+# %% ../nbs/08_breaking.ipynb #6f09d773
 import base64, copy, html, io, math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from .perception import perceive, _check_number
 from .regeneration import DAMAGE
 from .viz import PALETTE, as_image, show_images
 
-# %% ../nbs/08_breaking.ipynb #b49d4bd3
+# %% ../nbs/08_breaking.ipynb #8b70bd05
 class Finding(NamedTuple):
     "One measurement: what was done, how far the creature was from its target then, and how it looked."
     group: str  # heading of its table
@@ -37,12 +37,12 @@ class Finding(NamedTuple):
     picture: Tensor  # (4, H, W), the first life
     note: str = ""  # what else there is to say
 
-# %% ../nbs/08_breaking.ipynb #69e7a86d
+# %% ../nbs/08_breaking.ipynb #0476c08e
 def _finding(group, name, x, error, note=""):
     picture = to_rgba(x[0]).detach().cpu().nan_to_num(0, 1, 0).clamp(0, 1)
     return Finding(group, name, float(error.mean() if isinstance(error, Tensor) else error), picture, note)
 
-# %% ../nbs/08_breaking.ipynb #70942c9f
+# %% ../nbs/08_breaking.ipynb #2ef16ab2
 def _check_creature(model, target):
     if not isinstance(model, NCAModel): raise TypeError(f"model: got {type(model).__name__}; expected an NCAModel")
     if model.channels < 4: raise ValueError(f"model: it has {model.channels} channels; expected 4 or more")
@@ -55,7 +55,7 @@ def _dice(model, seed):
 def _seeds(model, batch, size):
     return seed_state(batch, model.channels, tuple(size)).to(next(model.parameters()))
 
-# %% ../nbs/08_breaking.ipynb #fcb894c9
+# %% ../nbs/08_breaking.ipynb #aad077c8
 @torch.no_grad()
 def observe(
     model: NCAModel,  # a creature
@@ -74,7 +74,7 @@ def observe(
     x = model(x, steps, _dice(model, seed))
     return _finding(group, name, x, loss(x))
 
-# %% ../nbs/08_breaking.ipynb #707977aa
+# %% ../nbs/08_breaking.ipynb #5f1e6d4d
 @dataclass
 class Findings:
     "Measurements: cards in a notebook, a table of text elsewhere, and two pictures on request."
@@ -92,7 +92,7 @@ class Findings:
 
 def _short(error): return f"{error:.2g}".replace("e-0", "e-") if error < 1e3 else "explodes"
 
-# %% ../nbs/08_breaking.ipynb #19d2cac8
+# %% ../nbs/08_breaking.ipynb #06bf7d12
 _LOOK = """<style>
 .nca-cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: .9rem .6rem;
              margin: .4rem 0 1rem; font-size: .82rem; line-height: 1.35 }
@@ -102,7 +102,7 @@ _LOOK = """<style>
 .nca-group { margin: .8rem 0 0; font-weight: bold }
 </style>"""
 
-# %% ../nbs/08_breaking.ipynb #855b5a95
+# %% ../nbs/08_breaking.ipynb #f87bef59
 def _card(row):
     data = io.BytesIO()
     as_image(row.picture, background=None).quantize(48).save(data, "PNG", optimize=True)
@@ -117,7 +117,7 @@ def _repr_html_(self: Findings):
     parts = [f'{heads[group]}<div class="nca-cards" role="list">{cards}</div>' for group, cards in groups.items()]
     return _LOOK + "".join(parts)
 
-# %% ../nbs/08_breaking.ipynb #3d95b558
+# %% ../nbs/08_breaking.ipynb #86231456
 @patch
 def markdown(self: Findings):
     "The rows as a table of text."
@@ -132,7 +132,7 @@ def figure(
     "The pictures with their errors, to be saved."
     return show_images([r.picture for r in self.rows], [f"{r.name}: {_short(r.error)}" for r in self.rows], cols, 1.7)
 
-# %% ../nbs/08_breaking.ipynb #e0da65e0
+# %% ../nbs/08_breaking.ipynb #f52c79df
 @patch
 def ranking(self: Findings) -> HTML:
     "A bar for each row on a logarithmic scale, the smallest error on top; the thin line is an empty grid."
@@ -149,7 +149,7 @@ def ranking(self: Findings) -> HTML:
     look = "display:grid;grid-template-columns:minmax(7em,max-content) minmax(4em,1fr) max-content;gap:0 .8em"
     return HTML(f'<div style="{look};font-size:.82rem;line-height:1.5;margin:.8rem 0">{"".join(cells)}</div>')
 
-# %% ../nbs/08_breaking.ipynb #73e96fd3
+# %% ../nbs/08_breaking.ipynb #3cd65ab0
 BREAKAGES: dict[str, dict[str, Callable]] = {}  # group -> name -> a change to a model, in place; add your own
 
 def break_one(
@@ -164,7 +164,7 @@ def break_one(
     with torch.no_grad(): known[name](broken)
     return broken
 
-# %% ../nbs/08_breaking.ipynb #8a7b083c
+# %% ../nbs/08_breaking.ipynb #41d81016
 def _poses(target):
     "The target mirrored and turned about its seed's cell, by name."
     height, width = target.shape[1:]
@@ -181,7 +181,7 @@ def _posed(row, target):
     name = min(errors, key=errors.get)
     return row._replace(note=f"{name}: {_short(errors[name])}") if errors[name] < min(row.error / 10, 0.02) else row
 
-# %% ../nbs/08_breaking.ipynb #fcae892d
+# %% ../nbs/08_breaking.ipynb #fa326a01
 def break_all(
     model: NCAModel,  # stays as it is
     target: Tensor,  # (4, H, W)
@@ -202,7 +202,7 @@ def break_all(
         rows.append(_posed(observe(broken, name=name, group=group, **how), target))
     return Findings(rows, target.square().mean().item())
 
-# %% ../nbs/08_breaking.ipynb #c4185952
+# %% ../nbs/08_breaking.ipynb #e734df8c
 def _sense(model, name):
     if name not in model.kernels: raise ValueError(f"kernels: this model has no {name}, only {model.kernels}")
     return model.kernel_weights[model.kernels.index(name)]  # (3, 3), a view
@@ -219,7 +219,7 @@ def _swapped(model):
     kept = sobel_x.clone()
     sobel_x.copy_(sobel_y), sobel_y.copy_(kept)
 
-# %% ../nbs/08_breaking.ipynb #acf457f3
+# %% ../nbs/08_breaking.ipynb #db984056
 def _other_order(model):
     first, senses = model.update[0].weight, len(model.kernels)      # (hidden, C*K, 1, 1), expects c*K + k
     first.data = first.data.unflatten(1, (senses, -1)).transpose(1, 2).flatten(1, 2).contiguous()
@@ -231,7 +231,7 @@ BREAKAGES["senses"] = {"Sobel not divided by 8": _times_eight, "Sobel halved": _
                        "senses in another order": _other_order, "x and y swapped": _swapped,
                        "Sobel y flipped": _flipped, "the other padding": _wrapped}
 
-# %% ../nbs/08_breaking.ipynb #2582543b
+# %% ../nbs/08_breaking.ipynb #53600807
 def _linear(model): model.update[1] = nn.Identity()
 def _smooth(model): model.update[1] = nn.GELU()
 def _no_hidden_bias(model): model.update[0].bias.data.zero_()
@@ -243,7 +243,7 @@ def _times(factor):
         for p in model.update[2].parameters(): p.data *= factor
     return change
 
-# %% ../nbs/08_breaking.ipynb #a9223ee9
+# %% ../nbs/08_breaking.ipynb #ac3b112a
 def _rounded(bits):
     def change(model):
         for p in model.update.parameters():
@@ -251,7 +251,7 @@ def _rounded(bits):
             if grain > 0: p.data = (p.data / grain).round() * grain
     return change
 
-# %% ../nbs/08_breaking.ipynb #0e8ea53d
+# %% ../nbs/08_breaking.ipynb #b2b51c5b
 def _noisy(share):
     def change(model):
         g = torch.Generator().manual_seed(0)
@@ -264,7 +264,7 @@ BREAKAGES["network"] = {"ReLU removed": _linear, "GELU for ReLU": _smooth, "hidd
                         "6-bit weights": _rounded(6), "4-bit weights": _rounded(4),
                         "1% noise on the weights": _noisy(.01), "5% noise on the weights": _noisy(.05)}
 
-# %% ../nbs/08_breaking.ipynb #1fa8a769
+# %% ../nbs/08_breaking.ipynb #0d59dc20
 class _OtherStep:
     "Mixed into a model's class: its step is another function."
     def _rollout(self, x, steps, generator, kernels):
@@ -284,7 +284,7 @@ def _stepping(other):
         model.other, model.engine = other, "dense"
     return change
 
-# %% ../nbs/08_breaking.ipynb #22dfb4a9
+# %% ../nbs/08_breaking.ipynb #ee3e8b25
 def _rate(rate):
     def change(model): model.fire_rate = rate
     return change
@@ -299,7 +299,7 @@ BREAKAGES["dice"] = {"fire rate 0.25": _rate(.25), "fire rate 0.75": _rate(.75),
                      "rand > rate": _stepping(_resting), "one die for all cells": _stepping(_one_die),
                      "a die for each channel": _stepping(_die_a_channel)}
 
-# %% ../nbs/08_breaking.ipynb #143b7a8b
+# %% ../nbs/08_breaking.ipynb #de964d02
 def fire_rate_sweep(
     model: NCAModel,  # stays as it is
     target: Tensor,  # (4, H, W)
@@ -321,7 +321,7 @@ def fire_rate_sweep(
         rows.append(row._replace(note=f"{length} steps"))
     return Findings(rows, target.square().mean().item())
 
-# %% ../nbs/08_breaking.ipynb #4a753204
+# %% ../nbs/08_breaking.ipynb #df7910ff
 def _threshold(value):
     def change(model): model.alive_threshold = value
     return change
@@ -340,7 +340,7 @@ BREAKAGES["mask"] = {"no mask before the update": _masked_by(_after), "no mask a
                      "no mask at all": _threshold(None), "threshold 0.2": _threshold(.2),
                      "threshold 0.5": _threshold(.5), "a cell's own alpha only": _masked_by(_alone)}
 
-# %% ../nbs/08_breaking.ipynb #1db4d04b
+# %% ../nbs/08_breaking.ipynb #91e3e05c
 def _replaced(x, fire, kernels, update, padding, threshold):
     return dense_step(x, fire, kernels, lambda seen: update(seen) - x, padding, threshold)
 def _clamped(x, *rest):
@@ -353,7 +353,7 @@ BREAKAGES["memory"] = {"update replaces the state": _stepping(_replaced),
                        "colours clamped to 0..1": _stepping(_clamped),
                        "all channels clamped to ±1": _stepping(_all_clamped), "state in bfloat16": _stepping(_coarse)}
 
-# %% ../nbs/08_breaking.ipynb #4c006dfb
+# %% ../nbs/08_breaking.ipynb #249b4a3f
 def turn(
     x: Tensor,  # (B, C, H, W)
     angle: float,  # degrees, counter-clockwise
@@ -369,7 +369,7 @@ def turn(
     places = torch.stack([across, down], -1).to(x).expand(len(x), -1, -1, -1)
     return F.grid_sample(x, places, mode="bicubic", align_corners=False)
 
-# %% ../nbs/08_breaking.ipynb #cadb7c65
+# %% ../nbs/08_breaking.ipynb #f3fbd705
 @torch.no_grad()
 def rotation_error(
     model: NCAModel,  # a creature that perceives both Sobel kernels
@@ -387,13 +387,13 @@ def rotation_error(
         rows.append(_finding("turned", f"{angle:g}°", x, error))
     return Findings(rows, target.square().mean().item())
 
-# %% ../nbs/08_breaking.ipynb #0265e85c
+# %% ../nbs/08_breaking.ipynb #31e35ecb
 def _on_grid(target, size):
     "The target on a grid of another size, with the seed's cell on the seed's cell; what does not fit is cut off."
     (height, width), (top, left) = size, (new // 2 - old // 2 for new, old in zip(size, target.shape[1:]))
     return F.pad(target, (left, width - target.shape[2] - left, top, height - target.shape[1] - top))
 
-# %% ../nbs/08_breaking.ipynb #003a2b7d
+# %% ../nbs/08_breaking.ipynb #0f82efc9
 def grid_sweep(
     model: NCAModel,  # a creature
     target: Tensor,  # (4, H, W)
@@ -415,7 +415,7 @@ def grid_sweep(
                                  note=f"{lost:.0%} of the target is outside" if lost > 0.005 else ""))
     return Findings(rows, target.square().mean().item())
 
-# %% ../nbs/08_breaking.ipynb #9031f9df
+# %% ../nbs/08_breaking.ipynb #37509bcf
 def silence_channels(
     model: NCAModel,  # stays as it is
     channels: int | Sequence[int],  # which ones, 0 to model.channels - 1
@@ -429,7 +429,7 @@ def silence_channels(
         quiet.update[0].weight.data[:, c * senses:(c + 1) * senses] = 0
     return quiet
 
-# %% ../nbs/08_breaking.ipynb #9d91ce81
+# %% ../nbs/08_breaking.ipynb #cab9d49d
 def _go_on(model, x, steps, dice): return model(x, steps, dice) if x.isfinite().all() else x
 
 def _over_time(model, target, times, batch, seed):
@@ -441,7 +441,7 @@ def _over_time(model, target, times, batch, seed):
         rows.append(_finding("time", f"step {time:,}", x, loss(x)))
     return rows
 
-# %% ../nbs/08_breaking.ipynb #ada6ed9f
+# %% ../nbs/08_breaking.ipynb #56c720f7
 def _wounds(model, target, damage, age, heal, batch, seed):
     "Grown once, wounded in many ways."
     if unknown := [kind for kind in damage if kind not in DAMAGE]:
@@ -456,7 +456,7 @@ def _wounds(model, target, damage, age, heal, batch, seed):
         rows.append(_finding("wounds", kind, x, loss(x), note))
     return rows
 
-# %% ../nbs/08_breaking.ipynb #84a2788c
+# %% ../nbs/08_breaking.ipynb #98d91926
 @torch.no_grad()
 def report(
     model: NCAModel,  # a creature
