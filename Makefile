@@ -8,7 +8,7 @@ ENV    := .venv/.installed
 NPM    := site/node_modules/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help book site serve test check notebooks pytest lab bench config readme lock clean
+.PHONY: help book site serve test check notebooks pytest lab bench seeds zoo config readme lock clean
 .PHONY: npm-there
 
 help: ## this list
@@ -54,6 +54,12 @@ lab: $(ENV) ## open the notebooks in JupyterLab
 
 bench: $(ENV) ## measure the engines side by side: a table, and benchmarks/results.json
 	@$(PY) benchmarks/bench.py
+
+seeds: $(ENV) ## train from many seeds and count the collapses: benchmarks/seeds.json (hours)
+	@$(PY) benchmarks/seeds.py
+
+zoo: $(ENV) ## train the packaged creatures again by their recipes (hours; can be stopped and goes on)
+	@$(PY) tools/zoo.py
 
 config: ## write pyproject.toml and the versions from settings.ini
 	@"$(PYTHON)" tools/sync_config.py

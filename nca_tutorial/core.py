@@ -215,14 +215,21 @@ class NCAModel(nn.Module):
 
 # %% ../nbs/04_core.ipynb #8aa2af4e
 def _replace_files(folder, contents):
-    "Write some files into a folder, each of them completely or not at all."
+    "Write some files into a folder, each of them completely or not at all, even if the program is killed."
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"folder: {str(folder)!r} is a file; expected a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as part:
-        for name, data in contents.items(): (Path(part) / name).write_bytes(data)
-        for name in contents: os.replace(Path(part) / name, folder / name)
+    parts = {folder / name: folder / f".{name}.part" for name in contents}  # always these names: no litter piles up
+    try:
+        for part, data in zip(parts.values(), contents.values()):
+            with open(part, "wb") as f:
+                f.write(data)
+                f.flush()
+                os.fsync(f.fileno())
+        for whole, part in parts.items(): os.replace(part, whole)
+    finally:
+        for part in parts.values(): part.unlink(missing_ok=True)
 
 # %% ../nbs/04_core.ipynb #0afb00eb
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")

@@ -55,10 +55,28 @@ def test_ctrl_c_leaves_a_whole_creature(tmp_path):
     assert sorted(p.name for p in (tmp_path / "creature").iterdir()) == LEFT
 
 
+@pytest.mark.parametrize("experiment", ["persist", "regenerate"])
+def test_a_killed_run_goes_on(tmp_path, experiment):
+    Image.new("RGB", (9, 9), "teal").save(tmp_path / "t.png")
+    task = ["t.png", "--experiment", experiment, "--batch", 4, "--checkpoint", "t.run", "--steps", 250, *SMALL]
+    whole = run(*task, "--checkpoint", "whole.run", "--out", "whole", "--quiet", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    job = subprocess.Popen([*COMMAND, *map(str, task)], cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+    end = time.time() + 120
+    while not (tmp_path / "t.run").exists() and time.time() < end and job.poll() is None: time.sleep(0.02)
+    job.kill()
+    job.wait()
+    assert not (tmp_path / "creature").exists()                   # killed before it had finished, nothing half is there
+    assert run(*task, "--quiet", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "creature" / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+    assert json.loads((tmp_path / "creature" / "result.json").read_text())["experiment"] == experiment
+
+
 @pytest.mark.parametrize("args, words", [
     (["none.png"], "there is no file 'none.png'"), (["notes.txt"], "not a picture"), (["p.png", "--size", "2"], "size: got 2"),
     (["p.png", "--steps", "-1"], "steps: got -1"), (["p.png", "--steps", "0"], "nothing is saved"), (["p.png", "--batch", "0"], "batch: got 0"),
     (["p.png", "--shortest", "9", "--longest", "4"], "rollout: got 4"), (["p.png", "--lr", "nan"], "lr"), (["p.png", "--out", "notes.txt"], "notes.txt"),
+    (["p.png", "--experiment", "fly"], "experiment: got 'fly'"), (["p.png", "--checkpoint", "notes.txt"], "no checkpoint"),
     (["empty.png"], "it is empty"), (["p.png", "--size", "big"], "invalid"), ([], "picture")])
 def test_mistakes_get_one_clear_line_and_leave_nothing(tmp_path, args, words):
     (tmp_path / "notes.txt").write_text("not a picture")
@@ -78,5 +96,5 @@ def test_a_folder_that_cannot_be_written_is_told_before_training(tmp_path):
 def test_help_explains_every_setting(tmp_path):
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for word in ("--out", "--size", "--padding", "--steps", "--batch", "--shortest", "--longest", "--lr", "--seed", "--quiet", "picture"):
+    for word in ("--out", "--size", "--padding", "--steps", "--batch", "--shortest", "--longest", "--lr", "--seed", "--experiment", "--checkpoint", "--quiet", "picture"):
         assert word in done.stdout

@@ -1,0 +1,66 @@
+"""How many of 20 seeds succeed? Experiments 1 to 3 at the quick settings of chapters 5 to 7, with the guard of `train` and without it.
+
+`make seeds` writes benchmarks/seeds.json, which chapter 7 prints; it takes about two hours of one core, can be stopped, and goes on where it was.
+Success is a mean loss of 20 training steps below SUCCESS, and ends a run. Experiment 3 goes on from the creature that experiment 2 has made.
+A guarded run in which the guard never acted is, step for step, the run without it (chapter 92 asserts it), so that one is not repeated."""
+import argparse, copy, json, os, platform, sys
+from pathlib import Path
+
+import torch
+
+from nca_tutorial.growing import grow
+from nca_tutorial.pool import persist
+from nca_tutorial.regeneration import regenerate
+from nca_tutorial.targets import load_target
+
+HERE = Path(__file__).parent
+EXPERIMENTS = {"grow": grow, "persist": persist, "regenerate": regenerate}
+QUICK = {
+    "grow": dict(steps=2400, batch=2, rollout=(40, 56), lr=5e-3, lr_drops=((0.75, 0.3), (0.92, 0.3))),
+    "persist": dict(steps=1800, batch=4, rollout=(40, 56), lr=4e-3, lr_drops=((0.65, 0.3), (0.88, 0.3)), pool=128),
+    "regenerate": dict(steps=1200, batch=4, rollout=(40, 56), lr=3e-3, lr_drops=((0.6, 0.3), (0.85, 0.3)), pool=64, damaged=2),
+}
+SUCCESS = 5e-3   # an empty grid scores 0.09
+
+
+def one(experiment, seed, guard, parent=None):
+    "One run, ended at success: the model, and what came of it."
+    target = load_target(HERE.parent / "images" / "gecko.png", 24, 6)
+    try:
+        model, history = EXPERIMENTS[experiment](target, copy.deepcopy(parent), seed=seed, stop_at=SUCCESS, guard=guard, progress=False,
+                                                 **QUICK[experiment])
+    except (FloatingPointError, ValueError) as e: return None, dict(seed=seed, success=False, ended=str(e))
+    if history.interrupted: raise KeyboardInterrupt
+    return model, dict(seed=seed, success=history.final() < SUCCESS, steps=len(history.losses), loss=history.final(),
+                       events=history.events, reseeded=history.reseeded, seconds=round(history.seconds, 1))
+
+
+def both(experiment, seed, parent):
+    "With the guard and without; `parent` is only needed for experiment 3."
+    model, guarded = one(experiment, seed, True, parent)
+    acted = guarded.get("events") or guarded.get("reseeded") or not guarded["success"]
+    return model, dict(guarded=guarded, unguarded=one(experiment, seed, False, parent)[1] if acted else guarded)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=20, help="how many seeds")
+    parser.add_argument("--out", type=Path, default=HERE / "seeds.json", help="where the record is, and goes on")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    machine = f"PyTorch {torch.__version__.split('+')[0]}, one thread of {platform.machine()}"
+    record = json.loads(args.out.read_text()) if args.out.exists() else dict(machine=machine, success=SUCCESS, quick=QUICK, seeds={})
+    for seed in range(args.seeds):
+        if str(seed) in record["seeds"]: continue
+        runs, parent = {}, None
+        for experiment in EXPERIMENTS:
+            parent, runs[experiment] = both(experiment, seed, parent if experiment == "regenerate" else None)
+            print(seed, experiment, runs[experiment], file=sys.stderr, flush=True)
+        record["seeds"][str(seed)] = runs
+        part = args.out.with_suffix(".part")
+        part.write_text(json.dumps(record, indent=1) + "\n")
+        os.replace(part, args.out)
+    print(f"wrote {args.out}")
+
+
+if __name__ == "__main__": main()

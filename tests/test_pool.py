@@ -1,0 +1,154 @@
+"""The pool and the wounds: what they promise for any size, shape and dice."""
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+
+from nca_tutorial.core import NCAModel, seed_state
+from nca_tutorial.growing import pixel_loss
+from nca_tutorial.pool import SamplePool, persist
+from nca_tutorial.regeneration import DAMAGE, any_damage, cut_disc, recovery, regenerate
+from nca_tutorial.targets import load_target
+
+QUICK = dict(steps=5, batch=3, rollout=(3, 5), progress=False)
+
+
+def dice(seed=0): return torch.Generator().manual_seed(seed)
+def first(x): return x[:, 0, 0, 0]                                # a loss: one number a state
+
+
+def numbered(size): 
+    pool = SamplePool(torch.full((1, 1, 1, 1), -1.0), size)
+    pool.states = torch.arange(float(size)).reshape(size, 1, 1, 1)
+    return pool
+
+
+@pytest.fixture
+def target(root): return load_target(root / "images" / "mushroom.png", 8, 2)
+
+
+@given(st.integers(1, 40), st.data())
+@settings(max_examples=60, deadline=None)
+def test_what_a_draw_is(size, data):
+    n, seed = data.draw(st.integers(1, size)), data.draw(st.integers(0, 1000))
+    pool = numbered(size)
+    index, states = pool.sample(n, first, dice(seed))
+    assert len(set(index.tolist())) == n and 0 <= index.min() and index.max() < size
+    worst = index.float().argmax()                                # the loss is the slot's number
+    expected = index.float().clone()
+    expected[worst] = -1
+    assert torch.equal(first(states), expected)                   # only the worst is a seed, everything in the drawn order
+    assert first(pool.states).tolist() == list(range(size))       # drawing changes nothing
+    pool.update(index, states + 0.25)
+    changed = {i for i, v in enumerate(first(pool.states).tolist()) if v != i}
+    assert changed == set(index.tolist()) and torch.equal(first(pool.states)[index], expected + 0.25)
+    assert torch.equal(index, numbered(size).sample(n, first, dice(seed))[0])
+
+
+def test_states_are_copies_and_carry_no_gradient():
+    pool = numbered(4)
+    index, states = pool.sample(2, None, dice())
+    states += 100
+    assert first(pool.states).tolist() == [0, 1, 2, 3]
+    out = (states * torch.ones(1, requires_grad=True))
+    pool.update(index, out)
+    assert not pool.states.requires_grad
+
+
+def test_not_a_number_is_the_worst():
+    pool = numbered(3)
+    pool.states[1] = torch.nan
+    index, states = pool.sample(3, first, dice())
+    assert first(states)[index == 1] == -1 and torch.isfinite(states).all()
+
+
+def test_the_best_are_damaged_and_the_newborn_never():
+    seen = []
+    def damage(x, generator): seen.append(first(x).tolist()); return x + 1000
+    for damaged, n, hurt in [(0, 4, 0), (2, 4, 2), (3, 4, 3), (9, 4, 3), (3, 1, 0)]:
+        pool = numbered(4)
+        pool.damage, pool.damaged, seen[:] = damage, damaged, []
+        index, states = pool.sample(n, first, dice(1))
+        values = dict(zip(index.tolist(), first(states).tolist()))
+        order = sorted(index.tolist())
+        assert values[order[-1]] == -1                            # the worst
+        assert all(values[i] == i + 1000 for i in order[:hurt]) and all(values[i] == i for i in order[hurt:-1])
+
+
+@pytest.mark.parametrize("wrong, error, words", [
+    (dict(seed=None), ValueError, "seed: "), (dict(seed=torch.zeros(2, 4, 3, 3)), ValueError, "seed: "), (dict(size=0), ValueError, "size: got 0"),
+    (dict(size=2.5), TypeError, "size"), (dict(damage="disc"), TypeError, "damage: got 'disc'"), (dict(damaged=-1), ValueError, "damaged: got -1")])
+def test_pools_check_their_arguments(wrong, error, words):
+    with pytest.raises(error, match=words): SamplePool(**{"seed": torch.zeros(1, 4, 3, 3), "size": 4, **wrong})
+
+
+def test_draws_check_their_arguments():
+    for n in (0, 5):
+        with pytest.raises(ValueError, match=f"n: got {n}"): numbered(4).sample(n)
+
+
+def test_persist_and_regenerate_are_one_seed_one_run(target):
+    for experiment in (lambda seed: persist(target, pool=8, seed=seed, **QUICK), lambda seed: regenerate(target, pool=8, seed=seed, damage="any", **QUICK)):
+        torch.manual_seed(0)
+        a, history = experiment(3)
+        torch.manual_seed(1)
+        b, again = experiment(3)
+        assert history.losses == again.losses and torch.equal(a.update[2].weight, b.update[2].weight)
+        assert experiment(4)[1].losses != history.losses
+
+
+def test_without_damage_regenerate_is_persist(target):
+    plain, spared = persist(target, pool=8, **QUICK), regenerate(target, pool=8, damaged=0, **QUICK)
+    assert plain[1].losses == spared[1].losses
+
+
+def test_a_batch_larger_than_the_pool_is_refused(target):
+    with pytest.raises(ValueError, match="n: got 3; the pool has 2 slots"): persist(target, pool=2, **QUICK)
+
+
+@pytest.mark.parametrize("kind", [*DAMAGE, "any"])
+@pytest.mark.parametrize("shape", [(5, 6, 12, 12), (1, 4, 7, 19), (3, 16, 1, 5)])
+def test_wounds(kind, shape):
+    wound = (DAMAGE | {"any": any_damage})[kind]
+    x = torch.rand(shape, generator=dice()) + 0.5
+    before = x.clone()
+    a, b = wound(x, dice(1)), wound(x, dice(1))
+    assert torch.equal(a, b) and torch.equal(x, before) and a.shape == x.shape and a.dtype == x.dtype and torch.isfinite(a).all()
+    if kind not in ("noise", "any"):                              # cells are erased whole, or left as they are
+        gone = (a == 0).all(1)
+        assert torch.equal(a, torch.where(gone[:, None], 0, x))
+    empty = torch.zeros(shape)
+    assert torch.equal(wound(empty, dice(1)), empty)              # nothing comes from nothing
+
+
+@pytest.mark.parametrize("kind", list(DAMAGE))
+def test_wounds_refuse_what_is_no_state(kind):
+    with pytest.raises((TypeError, ValueError), match="x: "): DAMAGE[kind](torch.zeros(4, 5, 5))
+    with pytest.raises(ValueError, match="NaN"): DAMAGE[kind](torch.full((1, 4, 5, 5), torch.nan))
+
+
+def test_larger_wounds_take_more():
+    x = torch.ones(32, 4, 31, 31)
+    left = [cut_disc(x, dice(2), (r, r)).mean().item() for r in (0.0, 0.1, 0.2, 0.4, 0.8)]
+    assert left[0] == 1 and left == sorted(left, reverse=True) and len(set(left)) == 5
+
+
+def test_recovery_of_a_creature_that_does_nothing(target):
+    model = NCAModel(generator=dice())
+    gone = lambda x, generator: torch.zeros_like(x)
+    before, after = recovery(model, target, gone, wounds=4, grown=3, steps=3, generator=dice())
+    empty = target.square().mean().expand(4)
+    torch.testing.assert_close(before, empty)
+    torch.testing.assert_close(after, empty)
+    assert not before.requires_grad
+    with pytest.raises(ValueError, match="wounds: got 0"): recovery(model, target, wounds=0)
+
+
+def test_a_trained_pool_keeps_its_creatures(target):
+    "A short run of experiment 2: what comes out of the pool is better than an empty grid, at every age."
+    model, history = persist(target, pool=16, steps=250, batch=4, rollout=(12, 16), lr=4e-3, lr_drops=(), progress=False)
+    loss, empty = pixel_loss(target), target.square().mean()
+    x = seed_state(4, 16, 12)
+    for _ in range(4):
+        x = model(x, 25, dice()).detach()
+        assert loss(x).mean() < empty / 3
+    assert history.final() < history.losses[0] / 3

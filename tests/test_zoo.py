@@ -1,0 +1,89 @@
+"""The packaged creatures: their cards tell the truth, their recipes make them again."""
+import json, math, shutil
+
+import pytest
+import torch
+
+from nca_tutorial.core import NCAModel, _packaged
+from nca_tutorial.growing import error_over_time
+from nca_tutorial.regeneration import DAMAGE, recovery
+from nca_tutorial.targets import load_target
+from nca_tutorial.zoo import NAMES, PARENTS, measure, read_card, recipe, train_creature
+
+
+@pytest.fixture
+def creatures(root): return root / "nca_tutorial" / "creatures"
+
+
+def unjudged(model, target): return {}
+
+PACKAGED = list(_packaged())
+SURE = ("half", "tail", "scatter", "noise")    # damage that a regenerating creature survives nearly always; of discs and squares it survives most
+
+def test_every_creature_has_a_recipe(creatures):
+    assert {p.name for p in creatures.iterdir()} == set(PACKAGED) <= set(NAMES) and len(NAMES) == 9
+    assert {"gecko-grow", "gecko-persist", "gecko-regenerate"} <= set(PACKAGED)
+    for name in PACKAGED: assert (recipe(name)["parent"] or name) in PACKAGED, f"{name} is packaged without its parent"
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_card_and_recipe_agree(name, creatures):
+    card = read_card(name)
+    assert card["name"] == name and card["recipe"] == json.loads(json.dumps(recipe(name)))
+    assert card["recipe"]["parent"] == (PARENTS[name.split("-")[1]] and f"{name.split('-')[0]}-{PARENTS[name.split('-')[1]]}")
+    assert math.isfinite(card["loss"]) and card["seconds"] > 60 and set(card["versions"]) == {"nca_tutorial", "torch"} and card["threads"] >= 1
+    assert sum(p.stat().st_size for p in (creatures / name).iterdir()) <= 40_000
+    assert {p.name for p in (creatures / name).iterdir()} == {"card.json", "config.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_creatures_are_as_good_as_their_cards_say(name, root):
+    "Grown anew, with other dice than the card's."
+    card, model = read_card(name), NCAModel.from_pretrained(name)
+    target = load_target(root / "images" / card["recipe"]["picture"], card["recipe"]["size"], card["recipe"]["padding"])
+    error = error_over_time(model, target, 100, every=100, batch=2, generator=torch.Generator().manual_seed(7))[-1].item()
+    assert card["measured"]["error"]["100"] / 5 < error < 5 * card["measured"]["error"]["100"]
+    experiment = name.split("-")[1]
+    if experiment != "grow": assert card["measured"]["error"]["10000"] <= {"persist": 2e-4, "regenerate": 1.5e-3}[experiment]
+    if experiment == "regenerate":
+        healed = card["measured"]["healed"]
+        assert set(healed) == set(DAMAGE) and min(healed[kind] for kind in SURE) >= 0.95
+        for kind in SURE: assert recovery(model, target, DAMAGE[kind], wounds=3, generator=torch.Generator().manual_seed(7))[1].median() <= 1.5e-3
+
+
+@pytest.mark.parametrize("name", ["gecko-grow", "gecko-persist", "gecko-regenerate"])
+def test_a_recipe_trains(name, root, creatures, tmp_path):
+    "At reduced length; the card holds the recipe of the packaged creature, but for what was reduced, and the run is reproducible."
+    if parent := recipe(name)["parent"]: shutil.copytree(creatures / parent, tmp_path / parent)
+    cards, weights = [], []
+    for _ in range(2):
+        cards.append(train_creature(name, tmp_path, root / "images", steps=3, rollout=(8, 9), pool=6, progress=False, judge=unjudged)
+                     if parent else train_creature(name, tmp_path, root / "images", steps=3, rollout=(8, 9), progress=False, judge=unjudged))
+        weights.append((tmp_path / name / "model.safetensors").read_bytes())
+    packaged, made = read_card(name)["recipe"], json.loads((tmp_path / name / "card.json").read_text())["recipe"]
+    reduced = {"steps": 3, "rollout": [8, 9]} | ({"pool": 6} if parent else {})
+    assert made == packaged | reduced and weights[0] == weights[1] and cards[0]["loss"] == cards[1]["loss"]
+    assert NCAModel.from_pretrained(tmp_path / name).channels == 16
+
+
+def test_a_checkpoint_lets_a_recipe_go_on(root, tmp_path):
+    go = lambda: train_creature("gecko-grow", tmp_path, root / "images", tmp_path / "run.safetensors", steps=2, rollout=(4, 5), progress=False, judge=unjudged)
+    first = go()
+    assert (tmp_path / "run.safetensors").exists() and go()["loss"] == first["loss"]
+
+
+def test_measure_says_what_is(root):
+    target = load_target(root / "images" / "gecko.png", 8, 2)
+    lazy = NCAModel(generator=torch.Generator().manual_seed(0))
+    result = measure(lazy, target, wounds=2, ages=(2, 4))
+    assert set(result["error"]) == {"2", "4"} and result["error"]["2"] == result["error"]["4"] and set(result["healed"].values()) == {0.0}
+
+
+def test_unknown_names_list_the_known():
+    with pytest.raises(ValueError, match="name: got 'cat'; expected one of gecko-grow"): recipe("cat")
+    with pytest.raises(FileNotFoundError, match="no creature 'cat'; packaged are .*gecko-grow"): read_card("cat")
+    with pytest.raises(ValueError, match="name: got 'cat'"): train_creature("cat", ".")
+
+
+def test_a_missing_parent_is_named(root, tmp_path):
+    with pytest.raises(FileNotFoundError, match="gecko-grow"): train_creature("gecko-persist", tmp_path, root / "images", steps=1)
