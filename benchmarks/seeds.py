@@ -1,20 +1,18 @@
 """How many of 20 seeds succeed? Experiments 1 to 3 at the quick settings of chapters 5 to 7, with the guard of `train` and without it.
 
-`make seeds` writes benchmarks/seeds.json, which chapter 7 prints; it takes about two hours of one core, can be stopped, and goes on where it was.
+`make seeds` writes benchmarks/seeds.json; it takes an hour or more, can be stopped, and goes on where it was.
 Success is a mean loss of 20 training steps below SUCCESS, and ends a run. Experiment 3 goes on from the creature that experiment 2 has made.
 A guarded run in which the guard never acted is, step for step, the run without it (chapter 92 asserts it), so that one is not repeated."""
-import argparse, copy, json, os, platform, sys
+import argparse, copy, json, platform, sys
 from pathlib import Path
 
 import torch
 
-from nca_tutorial.growing import grow
-from nca_tutorial.pool import persist
-from nca_tutorial.regeneration import regenerate
+from nca_tutorial.cli import EXPERIMENTS
+from nca_tutorial.core import _replace_files
 from nca_tutorial.targets import load_target
 
 HERE = Path(__file__).parent
-EXPERIMENTS = {"grow": grow, "persist": persist, "regenerate": regenerate}
 QUICK = {
     "grow": dict(steps=2400, batch=2, rollout=(40, 56), lr=5e-3, lr_drops=((0.75, 0.3), (0.92, 0.3))),
     "persist": dict(steps=1800, batch=4, rollout=(40, 56), lr=4e-3, lr_drops=((0.65, 0.3), (0.88, 0.3)), pool=128),
@@ -57,9 +55,7 @@ def main():
             parent, runs[experiment] = both(experiment, seed, parent if experiment == "regenerate" else None)
             print(seed, experiment, runs[experiment], file=sys.stderr, flush=True)
         record["seeds"][str(seed)] = runs
-        part = args.out.with_suffix(".part")
-        part.write_text(json.dumps(record, indent=1) + "\n")
-        os.replace(part, args.out)
+        _replace_files(args.out.parent, {args.out.name: (json.dumps(record, indent=1) + "\n").encode()})
     print(f"wrote {args.out}")
 
 
