@@ -30,6 +30,12 @@ def pixel_loss(
     return loss
 
 # %% ../nbs/05_growing.ipynb #7346cfa6
+def _beginning(target, model, seed):
+    "What every experiment starts with: the loss, a model, and one seed."
+    loss = pixel_loss(target)
+    if model is None: model = NCAModel(generator=torch.Generator().manual_seed(seed))
+    return loss, model, seed_state(1, model.channels, tuple(target.shape[1:]))
+
 def grow(
     target: Tensor,  # (4, H, W), as `load_target` gives it
     model: NCAModel | None = None,  # continue with this one; None makes a new one
@@ -37,9 +43,7 @@ def grow(
     **settings,  # for `train`: steps, batch, rollout, lr, lr_drops, progress, stop_at
 ) -> tuple[NCAModel, History]:
     "Train a creature that grows from one cell into `target` (Mordvintsev et al. 2020, Experiment 1)."
-    loss = pixel_loss(target)
-    if model is None: model = NCAModel(generator=torch.Generator().manual_seed(seed))
-    start = seed_state(1, model.channels, tuple(target.shape[1:]))
+    loss, model, start = _beginning(target, model, seed)
     return model, train(model, SeedSource(start), loss, seed=seed, **settings)
 
 # %% ../nbs/05_growing.ipynb #bc64ce6f

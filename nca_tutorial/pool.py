@@ -13,8 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .core import NCAModel, seed_state, _check_count
-from .growing import pixel_loss
+from .core import NCAModel, _check_count
+from .growing import _beginning
 from .train import History, train
 
 # %% ../nbs/06_pool.ipynb #d75b3bcd
@@ -89,7 +89,5 @@ def persist(
     **settings,  # for `train`: steps, batch, rollout, lr, lr_drops, progress, stop_at, callbacks, guard
 ) -> tuple[NCAModel, History]:
     "Train a creature that grows into `target` and stays (Mordvintsev et al. 2020, Experiment 2)."
-    loss = pixel_loss(target)
-    if model is None: model = NCAModel(generator=torch.Generator().manual_seed(seed))
-    start = seed_state(1, model.channels, tuple(target.shape[1:]))
+    loss, model, start = _beginning(target, model, seed)
     return model, train(model, SamplePool(start, pool), loss, seed=seed, **settings)

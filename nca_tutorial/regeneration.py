@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .core import NCAModel, seed_state, _check_count, _check_state
-from .growing import pixel_loss
+from .growing import _beginning, pixel_loss
 from .pool import SamplePool
 from .train import History, train
 
@@ -37,6 +37,14 @@ def _coordinates(x):
     rows, cols = torch.linspace(-1, 1, height, device=x.device), torch.linspace(-1, 1, width, device=x.device)
     return rows[:, None], cols[None]
 
+def _from_hole(x, generator, radius):
+    "How far each cell lies below and right of a hole in the middle half of the grid, and the radius of the hole."
+    _check_state(x, x.shape[1])
+    rows, cols = _coordinates(x)
+    r = _between("radius", *radius, x, generator)
+    row, col = _draw(torch.rand, x, generator) - 0.5, _draw(torch.rand, x, generator) - 0.5
+    return rows - row, cols - col, r
+
 # %% ../nbs/07_regeneration.ipynb #d0db1106
 def cut_disc(
     x: Tensor,  # (B, C, H, W)
@@ -44,11 +52,8 @@ def cut_disc(
     radius: tuple[float, float] = (0.1, 0.4),  # smallest and largest, in half sides of the grid
 ) -> Tensor:  # (B, C, H, W), a copy
     "Erase a disc somewhere in the middle half of the grid (Mordvintsev et al. 2020, Experiment 3)."
-    _check_state(x, x.shape[1])
-    rows, cols = _coordinates(x)
-    r = _between("radius", *radius, x, generator)
-    row, col = _draw(torch.rand, x, generator) - 0.5, _draw(torch.rand, x, generator) - 0.5
-    return x * ((rows - row)**2 + (cols - col)**2 >= r**2)
+    down, right, r = _from_hole(x, generator, radius)
+    return x * (down**2 + right**2 >= r**2)
 
 # %% ../nbs/07_regeneration.ipynb #f6c14f1d
 def cut_square(
@@ -57,11 +62,8 @@ def cut_square(
     radius: tuple[float, float] = (0.1, 0.4),  # half the side, smallest and largest, in half sides of the grid
 ) -> Tensor:  # (B, C, H, W), a copy
     "Erase a square somewhere in the middle half of the grid."
-    _check_state(x, x.shape[1])
-    rows, cols = _coordinates(x)
-    r = _between("radius", *radius, x, generator)
-    row, col = _draw(torch.rand, x, generator) - 0.5, _draw(torch.rand, x, generator) - 0.5
-    return x * (torch.maximum((rows - row).abs(), (cols - col).abs()) >= r)
+    down, right, r = _from_hole(x, generator, radius)
+    return x * (torch.maximum(down.abs(), right.abs()) >= r)
 
 # %% ../nbs/07_regeneration.ipynb #9b16590c
 def cut_half(
@@ -154,11 +156,9 @@ def regenerate(
     **settings,  # for `train`: steps, batch, rollout, lr, lr_drops, progress, stop_at, callbacks, guard
 ) -> tuple[NCAModel, History]:
     "Train a creature that grows into `target`, stays and heals (Mordvintsev et al. 2020, Experiment 3)."
-    loss = pixel_loss(target)
+    loss, model, start = _beginning(target, model, seed)
     ways = DAMAGE | {"any": any_damage}
     if not callable(damage) and damage not in ways:
         raise ValueError(f"damage: got {damage!r}; expected a function or one of {', '.join(ways)}")
-    if model is None: model = NCAModel(generator=torch.Generator().manual_seed(seed))
-    start = seed_state(1, model.channels, tuple(target.shape[1:]))
     source = SamplePool(start, pool, ways.get(damage, damage), damaged)
     return model, train(model, source, loss, seed=seed, **settings)
