@@ -106,13 +106,23 @@ def _check_fire(fire, x):
 # %% ../nbs/04_core.ipynb #2a10cfd2
 _SETTINGS = ("channels", "hidden", "fire_rate", "kernels", "padding", "alive_threshold", "output_bias")
 
+# %% ../nbs/04_core.ipynb #372b112f
+class _WithSize(nn.Module):
+    "A vector, and its absolute values after it."
+    def forward(self, y): return torch.cat([y, y.abs()], 1)
+
+def _in_turn(bank, channels):
+    "(C, 2, 3, 3): for each channel the first kernel and one of the others, which take turns."
+    if len(bank) < 2: raise ValueError(f"kernels: got {len(bank)}; expected 2 or more where hidden is 0")
+    return torch.stack([bank[[0, 1 + c % (len(bank) - 1)]] for c in range(channels)])
+
 # %% ../nbs/04_core.ipynb #70c92efa
 class NCAModel(nn.Module):
     "A neural cellular automaton (Mordvintsev et al. 2020, \"Growing Neural Cellular Automata\")."
     def __init__(
         self,
         channels: int = 16,  # numbers a cell: RGB, alpha, hidden; 4 or more with an alive mask
-        hidden: int = 128,  # units of the hidden layer, 1 or more
+        hidden: int = 128,  # units of the hidden layer; 0 for a model without one (μNCA)
         fire_rate: float = 0.5,  # chance that a cell updates in a step, 0 to 1; in training and afterwards
         kernels: Sequence[str] = ("identity", "sobel_x", "sobel_y"),  # what a cell perceives; see `kernel_bank`
         padding: str = "zeros",  # "zeros": nothing lives outside; "wrap": the grid is a torus
@@ -123,7 +133,7 @@ class NCAModel(nn.Module):
     ):
         super().__init__()
         _check_count("channels", channels, 1 if alive_threshold is None else 4)
-        _check_count("hidden", hidden, 1)
+        _check_count("hidden", hidden, 0)
         _check_number("fire_rate", fire_rate)
         if not 0 <= fire_rate <= 1: raise ValueError(f"fire_rate: got {fire_rate}; expected 0 to 1")
         if alive_threshold is not None: _check_number("alive_threshold", alive_threshold)
@@ -133,22 +143,28 @@ class NCAModel(nn.Module):
         check_engine(engine)
         self.channels, self.hidden, self.fire_rate, self.padding = channels, hidden, fire_rate, padding
         self.alive_threshold, self.output_bias, self.engine = alive_threshold, output_bias, engine
-        self.register_buffer("kernel_weights", kernel_bank(kernels), persistent=False)  # made again from their names
+        self.register_buffer("kernel_weights", self._bank(kernels), persistent=False)  # made again from their names
         self.kernels = tuple(kernels)
-        self.update = nn.Sequential(nn.Conv2d(channels * len(kernels), hidden, 1), nn.ReLU(),
-                                    nn.Conv2d(hidden, channels, 1, bias=output_bias))
+        if hidden: self.update = nn.Sequential(nn.Conv2d(channels * len(kernels), hidden, 1), nn.ReLU(),
+                                               nn.Conv2d(hidden, channels, 1, bias=output_bias))
+        else: self.update = nn.Sequential(_WithSize(), nn.Conv2d(4 * channels, channels, 1, bias=output_bias))
         self._start(generator)
 
     def _start(self, generator):
         "PyTorch's usual start for the first layer, zeros for the last: an untrained creature does nothing."
-        first, _, last = self.update
+        for p in self.update[-1].parameters(): nn.init.zeros_(p)
+        if not self.hidden: return
+        first = self.update[0]
         bound = 1 / math.sqrt(first.in_channels)
         nn.init.kaiming_uniform_(first.weight, a=math.sqrt(5), generator=generator)
         nn.init.uniform_(first.bias, -bound, bound, generator=generator)
-        for p in last.parameters(): nn.init.zeros_(p)
+
+    def _bank(self, names, angle=0.0):
+        bank = kernel_bank(names, angle=angle)
+        return bank if self.hidden else _in_turn(bank, self.channels)
 
     def _kernels_at(self, angle):
-        return kernel_bank(self.kernels, angle=angle).to(self.kernel_weights) if angle else self.kernel_weights
+        return self._bank(self.kernels, angle).to(self.kernel_weights) if angle else self.kernel_weights
 
     def _fire(self, x, generator):
         return fire_mask(x, draw_keys(1, generator)[0], self.fire_rate)

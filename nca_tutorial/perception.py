@@ -66,14 +66,14 @@ def pad(
 # %% ../nbs/03_perception.ipynb #c2dafd83
 def perceive(
     x: Tensor,  # (B, C, H, W) floating point
-    kernels: Tensor,  # (K, 3, 3), as `kernel_bank` gives them
+    kernels: Tensor,  # (K, 3, 3), as `kernel_bank` gives them; or (C, K, 3, 3), other ones for each channel
     padding: str = "zeros",  # "zeros" or "wrap"
 ) -> Tensor:  # (B, C*K, H, W), channel-major: kernel k of channel c at index c*K + k
     "What every cell sees: each channel of its 3x3 neighbourhood measured by each kernel."
     if x.ndim != 4: raise ValueError(f"x: got shape {tuple(x.shape)}; expected (B, C, H, W)")
     if not x.is_floating_point(): raise TypeError(f"x: got {x.dtype}; expected floating point")
-    if kernels.ndim != 3 or kernels.shape[1:] != (3, 3):
-        raise ValueError(f"kernels: got shape {tuple(kernels.shape)}; expected (K, 3, 3)")
-    channels = x.shape[1]
-    weight = kernels.to(x).repeat(channels, 1, 1)[:, None]  # (C*K, 1, 3, 3)
+    channels, each = x.shape[1], kernels.ndim == 4
+    if kernels.ndim not in (3, 4) or kernels.shape[-2:] != (3, 3) or (each and len(kernels) != channels):
+        raise ValueError(f"kernels: got shape {tuple(kernels.shape)}; expected (K, 3, 3) or ({channels}, K, 3, 3)")
+    weight = kernels.to(x).expand(channels, -1, -1, -1).reshape(-1, 1, 3, 3)  # (C*K, 1, 3, 3)
     return F.conv2d(pad(x, padding), weight, groups=channels)

@@ -281,9 +281,12 @@ def _facts(run):
     model = {k: getattr(run.model, k) for k in _SETTINGS}
     return json.loads(json.dumps(dict(format=_FORMAT, settings=run.settings, model=model, guard=run.guard is not None)))
 
+def _memory(loss): return loss.state_dict() if hasattr(loss, "state_dict") else {}   # dice of its own, for one
+
 def _pack(run):
     "A run as the bytes of a safetensors file."
     tensors = _take(run) | {f"source.{k}": v for k, v in run.source.state_dict().items()}
+    tensors |= {f"loss.{k}": v for k, v in _memory(run.loss).items()}
     record = dict(seconds=run.history.seconds, events=run.history.events, reseeded=run.history.reseeded)
     if run.guard:
         record["guard"] = [run.guard.scale, run.guard.healthy, run.guard.failures]
@@ -299,8 +302,9 @@ def _need(run, got):
     adam = {f"adam.{i}.{k}": () if k == "step" else tuple(p.shape)
             for i, p in enumerate(run.parameters) for k in ("step", "exp_avg", "exp_avg_sq")}
     need = {f"source.{k}": tuple(v.shape) for k, v in run.source.state_dict().items()}
+    need |= {f"loss.{k}": tuple(v.shape) for k, v in _memory(run.loss).items()}
     need |= {"dice": tuple(run.generator.get_state().shape), "losses": got.get("losses", (0,))}
-    copies = ["", "kept.0.", *(["kept.1."] if "kept.1.model.update.0.weight" in got else [])] if run.guard else [""]
+    copies = ["", "kept.0.", *(["kept.1."] if any(k.startswith("kept.1.") for k in got) else [])] if run.guard else [""]
     for copy in copies:
         need |= {copy + k: v for k, v in (model | (adam if f"{copy}adam.0.step" in got else {})).items()}
     return need
@@ -344,6 +348,7 @@ class Checkpoint(Callback):
         part = lambda name: {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
         _put(run, tensors)
         run.source.load_state_dict(part("source."))
+        if _memory(run.loss): run.loss.load_state_dict(part("loss."))
         run.generator.set_state(tensors["dice"])
         run.history.losses, run.history.seconds = tensors["losses"].tolist(), record["seconds"]
         run.history.events, run.history.reseeded = [tuple(e) for e in record["events"]], record["reseeded"]

@@ -148,7 +148,7 @@ def test_evaluation_fires_like_training():
 
 @pytest.mark.parametrize("config, error, words", [
     (dict(channels=3), ValueError, "channels: got 3"), (dict(channels=0, alive_threshold=None), ValueError, "channels: got 0"),
-    (dict(channels=16.0), TypeError, "channels: got 16.0"), (dict(channels=True), TypeError, "channels"), (dict(hidden=0), ValueError, "hidden: got 0"),
+    (dict(channels=16.0), TypeError, "channels: got 16.0"), (dict(channels=True), TypeError, "channels"), (dict(hidden=-1), ValueError, "hidden: got -1"),
     (dict(fire_rate=-0.1), ValueError, "fire_rate: got -0.1"), (dict(fire_rate=1.01), ValueError, "fire_rate"),
     (dict(fire_rate=math.nan), ValueError, "fire_rate"), (dict(fire_rate="half"), TypeError, "fire_rate"),
     (dict(kernels=()), TypeError, "kernels"), (dict(kernels=("sobel",)), ValueError, "sobel"), (dict(padding="same"), ValueError, "padding: got 'same'"),
