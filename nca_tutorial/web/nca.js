@@ -141,22 +141,22 @@ function answerToNothing({ channels: C, hidden: H, layers: w }) {
 }
 
 // Perceive, think, fire: the unmasked new state of the layers in `wanted`
-function stepShader(model, wanted, rows, inTexture) {
+function stepShader(model, wanted, rows) {
   const L = layersOf(model), { seen, code } = perception(model), groups = Math.ceil(model.hidden / 4)
   const stride = 1 + 4 * seen.length + 4 * L
-  const think = model.hidden
-    ? `for (int j = 0, o = 0; j < ${groups}; j++, o += ${stride}) {
-      vec4 h = NET(o);
-      ${seen.map((p, i) => `h += M(o + ${1 + 4 * i}) * ${p};`).join(' ')}
+  const unit = o => `{ vec4 h = NET(${o});
+      ${seen.map((p, i) => `h += M(${o} + ${1 + 4 * i}) * ${p};`).join(' ')}
       h = max(h, 0.);
-      ${wanted.map(l => `u${l} += M(o + ${1 + 4 * seen.length + 4 * l}) * h;`).join(' ')}
-    }`
+      ${wanted.map(l => `u${l} += M(${o} + ${1 + 4 * seen.length + 4 * l}) * h;`).join(' ')} }`
+  const think = model.hidden
+    ? `for (int j = 0, o = 0; j < ${groups}; j++, o += ${stride}) ${unit('o')}`
     : seen.map((p, i) => wanted.map(l => `u${l} += M(${4 * (i * L + l)}) * ${p};`).join(' ')).join('\n    ')
   const bias = rows - L
   return `${HEAD}
 uniform usampler2D given; uniform bool isGiven;
 uniform uint key; uniform float rate; uniform vec2 turn; uniform vec4 rest[${L}];
-${inTexture ? 'uniform sampler2D net;\n#define NET(i) texelFetch(net, ivec2((i) & 1023, (i) >> 10), 0)' : `layout(std140) uniform Net { vec4 net[${rows}]; };\n#define NET(i) net[i]`}
+uniform sampler2D net;
+#define NET(i) texelFetch(net, ivec2((i) & 1023, (i) >> 10), 0)
 #define M(i) mat4(NET(i), NET((i) + 1), NET((i) + 2), NET((i) + 3))
 ${outputs(wanted)}
 bool fires(ivec2 cell) {
@@ -275,12 +275,12 @@ export class Engine {
     this.made = []                                              // all that `dispose` takes away
     this.groups = range(Math.ceil(this.layers / most)).map(g => all.slice(g * most, (g + 1) * most))
     this.states = range(2).map(() => this.#stack())
-    const weights = packWeights(model), inTexture = weights.byteLength > gl.getParameter(gl.MAX_UNIFORM_BLOCK_SIZE)
-    this.net = inTexture ? this.#weightTexture(weights) : this.#weightBlock(weights)
+    const weights = packWeights(model)
+    this.net = this.#weightTexture(weights)
     this.given = this.#texture(gl.TEXTURE_2D)
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.R8UI, this.width, this.height, 0, gl.RED_INTEGER, gl.UNSIGNED_BYTE, null)
     this.programs = {
-      step: this.groups.map(g => this.#program(stepShader(model, g, weights.length / 4, inTexture))),
+      step: this.groups.map(g => this.#program(stepShader(model, g, weights.length / 4))),
       mask: this.groups.map(g => this.#program(maskShader(model, g))),
       brush: this.groups.map(g => this.#program(brushShader(model, g))),
       picture: this.#program(pictureShader(model)), census: this.#program(censusShader(model)),
@@ -320,19 +320,12 @@ export class Engine {
     return frame
   }
 
-  #weightBlock(weights) {
-    const { gl } = this, buffer = this.#keep(gl.createBuffer(), 'Buffer')
-    gl.bindBuffer(gl.UNIFORM_BUFFER, buffer)
-    gl.bufferData(gl.UNIFORM_BUFFER, weights, gl.STATIC_DRAW)
-    return { bind: () => gl.bindBufferBase(gl.UNIFORM_BUFFER, 0, buffer) }
-  }
-
-  #weightTexture(weights) {                                     // for a network larger than a uniform block may be
+  #weightTexture(weights) {                                     // a uniform block would do as well; this is quicker without a card
     const { gl } = this, rows = Math.ceil(weights.length / 4096), full = new Float32Array(rows * 4096)
     full.set(weights)
     const texture = this.#texture(gl.TEXTURE_2D)
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA32F, 1024, rows, 0, gl.RGBA, gl.FLOAT, full)
-    return { bind: () => { gl.activeTexture(gl.TEXTURE2); gl.bindTexture(gl.TEXTURE_2D, texture); gl.activeTexture(gl.TEXTURE0) } }
+    return texture
   }
 
   #program(fragment) {
@@ -373,7 +366,8 @@ export class Engine {
   step(n = 1, { angle = 0, fire = null } = {}) {
     const { gl, model } = this, turn = angle * Math.PI / 180
     if (fire) this.#give(fire)
-    this.net.bind()
+    gl.activeTexture(gl.TEXTURE2)
+    gl.bindTexture(gl.TEXTURE_2D, this.net)
     for (let i = 0; i < n; i++) {
       const [now, next] = this.states, key = hash(this.dice, this.steps++)
       gl.activeTexture(gl.TEXTURE1)
@@ -529,4 +523,677 @@ export class Engine {
     for (const [kind, thing] of this.made) this.gl[`delete${kind}`](thing)
     this.made = []
   }
+}
+
+// ------------------------------------------------------------------------------------------------ the card around a living thing
+// In a shadow root: the page's style and the card's leave each other alone, and what the page wrote into the element
+// (a film, a sentence) stays there as the answer for browsers that cannot run it. Colours come from the book's variables.
+
+const STYLE = `
+:host { display: block; --i: var(--pst-color-text-base, var(--jp-ui-font-color1, #1f2430)); --soft-i: var(--pst-color-text-muted, var(--jp-ui-font-color2, #5f636e));
+  --s: var(--nca-sheet, var(--sheet, var(--jp-layout-color0, #fffdf8))); --d: var(--nca-dish, var(--ground, var(--jp-layout-color1, #fbf7ef)));
+  --l: var(--nca-line, var(--line, var(--jp-border-color2, #e6dbc4))); --go: var(--leaf, #2f7d5b); --on-go: #fff; margin: 1.6rem 0; }
+@media (prefers-color-scheme: dark) { :host { --i: var(--pst-color-text-base, var(--jp-ui-font-color1, #e9e3d6)); --soft-i: var(--pst-color-text-muted, var(--jp-ui-font-color2, #a9aba6));
+  --s: var(--nca-sheet, var(--sheet, var(--jp-layout-color0, #20252f))); --d: var(--nca-dish, var(--ground, var(--jp-layout-color1, #191d26))); --l: var(--nca-line, var(--line, var(--jp-border-color2, #363d4b))); } }
+:host([hidden]), [hidden] { display: none !important; }
+* { box-sizing: border-box; }
+.card { max-width: var(--nca-width, 27rem); margin: 0 auto; color: var(--i); background: var(--s); border: 1px solid var(--l); border-radius: 16px; overflow: hidden; font: 500 .84rem/1.35 var(--pst-font-family-base, system-ui, sans-serif); box-shadow: 0 10px 30px -22px rgba(31, 36, 48, .55); }
+.dish { position: relative; background: radial-gradient(circle at 50% 45%, var(--s), var(--d) 72%); overflow: hidden; display: flex; justify-content: center; }
+canvas { display: block; width: 100%; height: auto; max-height: min(70vh, 40rem); object-fit: contain; image-rendering: pixelated; touch-action: none; cursor: crosshair; user-select: none; -webkit-user-select: none; -webkit-touch-callout: none; -webkit-tap-highlight-color: transparent; }
+.frame { position: relative; flex: 0 1 var(--nca-world, 100%); line-height: 0; }
+canvas:focus-visible { outline: 3px solid color-mix(in srgb, var(--amber, #e0a030) 80%, transparent); outline-offset: -3px; border-radius: 4px; }
+.ring { position: absolute; border: 2px solid var(--coral, #d9603b); border-radius: 50%; transform: translate(-50%, -50%); pointer-events: none; opacity: 0; transition: opacity .15s; box-shadow: 0 0 0 1.5px rgba(255, 253, 248, .75); }
+.ring.on { opacity: .9; }
+.ring.dot { border-color: var(--go); }
+.hint { position: absolute; left: 50%; bottom: .7rem; transform: translateX(-50%); margin: 0; padding: .42rem .95rem; border-radius: 99px; background: rgba(31, 36, 48, .86); color: #fffaf0; pointer-events: none; width: max-content; max-width: calc(100% - 1.5rem); text-align: center; text-wrap: balance; line-height: 1.3; transition: opacity .4s; }
+.hint.off { opacity: 0; }
+.hint svg { width: 1em; height: 1em; margin: 0 .4em -.12em 0; }
+.bar { display: flex; flex-wrap: wrap; gap: .3rem; padding: .55rem .6rem; border-top: 1px solid var(--l); }
+.gap { flex: 1; }
+button, select { font: inherit; color: inherit; background: none; border: 1px solid transparent; border-radius: 10px; cursor: pointer; min-height: 2.5rem; }
+button { display: inline-flex; flex-direction: column; align-items: center; justify-content: center; gap: .16rem; padding: .32rem .5rem; min-width: 3.35rem; font-size: .74rem; line-height: 1; transition: background .15s, border-color .15s; white-space: nowrap; }
+button svg { width: 20px; height: 20px; }
+svg { fill: none; stroke: currentColor; stroke-width: 1.7; stroke-linecap: round; stroke-linejoin: round; }
+svg .full { fill: currentColor; stroke: none; }
+button:hover { background: color-mix(in srgb, var(--go) 12%, transparent); }
+button[aria-pressed=true], button[aria-checked=true] { background: color-mix(in srgb, var(--go) 17%, transparent); border-color: color-mix(in srgb, var(--go) 55%, transparent); }
+button:focus-visible, select:focus-visible, input:focus-visible, a:focus-visible { outline: 3px solid color-mix(in srgb, var(--amber, #e0a030) 80%, transparent); outline-offset: 1px; }
+button:disabled { opacity: .45; cursor: default; }
+.more { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .55rem 1.3rem; padding: .75rem .95rem; border-top: 1px solid var(--l); }
+.more.first { border-top: 1px solid var(--l); }
+label { display: grid; grid-template-columns: 4.4rem 1fr auto; align-items: center; gap: .5rem; min-height: 2.2rem; }
+label output { min-width: 2.4rem; text-align: right; color: var(--soft-i); font-variant-numeric: tabular-nums; }
+label select { grid-column: 2 / -1; width: 100%; border-color: var(--l); padding: .2rem .5rem; background: var(--s); min-height: 2.2rem; }
+option { color: #1f2430; background: #fffdf8; }
+input[type=range] { width: 100%; min-width: 0; accent-color: var(--go); height: 1.6rem; margin: 0; cursor: pointer; }
+.row { grid-column: 1 / -1; display: flex; flex-wrap: wrap; gap: .4rem; align-items: center; }
+.row button { flex-direction: row; gap: .45rem; border-color: var(--l); padding: .3rem .8rem; min-height: 2.3rem; font-size: .8rem; }
+.row a { color: var(--pst-color-link, var(--go)); }
+.keys { grid-column: 1 / -1; margin: 0; color: var(--soft-i); font-size: .76rem; line-height: 1.5; }
+.foot { display: flex; justify-content: space-between; gap: 1rem; padding: 0 .95rem .6rem; color: var(--soft-i); font-size: .78rem; min-height: 1.7rem; }
+.foot p { margin: 0; }
+.age { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.note { padding: 1rem 1.2rem; border-left: 4px solid var(--amber, #e0a030); line-height: 1.5; font-size: .9rem; }
+.note p { margin: 0 0 .6rem; }
+.note img { max-width: 100%; image-rendering: pixelated; }
+.lines::after { content: ""; position: absolute; inset: 0; pointer-events: none; opacity: .55; background: linear-gradient(var(--l) 1px, transparent 1px) 0 0 / 100% calc(100% / var(--rows)), linear-gradient(90deg, var(--l) 1px, transparent 1px) 0 0 / calc(100% / var(--cols)) 100%; }
+.card:fullscreen { max-width: none; border: 0; border-radius: 0; display: flex; flex-direction: column; height: 100vh; overflow: auto; }
+.card:fullscreen .dish { flex: 1 1 0; min-height: 12rem; align-items: center; }
+.card:fullscreen .frame { flex: 0 0 auto; height: 100%; }
+.card:fullscreen canvas { width: auto; height: 100%; max-width: 100vw; max-height: none; }
+@media (pointer: coarse) { .frame { --nca-world: 86%; } }
+@media (max-width: 430px) { button { min-width: 2.9rem; padding: .32rem .3rem; } .bar { gap: .15rem; padding: .5rem .35rem; } .bar .gap { flex: 0 0 0; } .bar { justify-content: space-between; } }
+@media (prefers-reduced-motion: reduce) { * { transition: none !important; } }
+@media print { .bar, .more, .foot, .hint { display: none; } }`
+
+const ICONS = {                                                 // drawn on 20 by 20
+  wound: 'M5 16 10 4M9.5 16.5 14 6M3.5 9.5 6 4M14.5 16 16.5 11',
+  plant: 'M10 17v-7M10 10C10 6.5 7.5 5 4 5c0 3.5 2 5 6 5ZM10 12c0-3 2-4.5 6-4.5 0 3.200-2 4.500-6 4.500Z',
+  cut: 'M10 2.500v15M10 4H5.500A1.500 1.500 0 0 0 4 5.500v9A1.500 1.500 0 0 0 5.500 16H10M13 4h1M16 6v1M16 10v.5M16 14v.5M13 16h1',
+  play: '*M6.500 3.600v12.800L16.500 10Z', pause: '*M5 4h3.500v12H5ZM11.500 4H15v12h-3.500Z',
+  step: '*M4 4v12l7.500-6ZM13 4h3v12h-3Z', reset: 'M4 10a6 6 0 1 0 2-4.500M6.500 2.500 6 5.700l3.200.4',
+  more: 'M3 6h7M14 6h3M3 14h3M10 14h7M12 4v4M8 12v4', film: '*M10 4a6 6 0 1 0 0 12 6 6 0 0 0 0-12Z', full: 'M3.500 7.500v-4h4M12.500 3.500h4v4M16.500 12.500v4h-4M7.500 16.500h-4v-4',
+  clear: 'M4 6h12M8 6V4h4v2M5.500 6l.8 10.500h7.400L14.500 6', random: '*M3 3h4v4H3ZM11 5h4v4h-4ZM5 11h4v4H5ZM13 13h4v4h-4Z', draw: 'M4 16l1-4L13.500 3.500l3 3L8 15l-4 1ZM11.500 5.500l3 3',
+}
+
+const h = (tag, props = {}, ...children) => {
+  const e = document.createElement(tag)
+  for (const [k, v] of Object.entries(props)) {
+    if (k.startsWith('on')) e.addEventListener(k.slice(2), v)
+    else if (v === true) e.setAttribute(k, '')
+    else if (v !== false && v != null) e.setAttribute(k, v)
+  }
+  e.append(...children.filter(c => c != null))
+  return e
+}
+
+const icon = name => {
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg'), path = document.createElementNS(svg.namespaceURI, 'path'), d = ICONS[name]
+  svg.setAttribute('viewBox', '0 0 20 20')
+  svg.setAttribute('aria-hidden', 'true')
+  path.setAttribute('d', d.replace('*', ''))
+  if (d[0] === '*') path.setAttribute('class', 'full')
+  svg.append(path)
+  return svg
+}
+
+const button = (name, text, title, act, props = {}) => h('button', { type: 'button', title, 'data-do': name, onclick: act, ...props }, icon(name), h('span', {}, text))
+const relabel = (b, name, text) => b.replaceChildren(icon(name), h('span', {}, text))
+const slider = (name, text, { min, max, step = 1, value, show = String }, act) => {
+  const out = h('output', {}, show(value)), input = h('input', { type: 'range', min, max, step, value, 'data-do': name, 'aria-label': text, 'aria-valuetext': show(value) })
+  const set = v => { input.value = v; out.textContent = show(+v); input.setAttribute('aria-valuetext', show(+v)) }
+  input.addEventListener('input', () => { set(input.value); act(+input.value) })
+  return Object.assign(h('label', {}, h('span', {}, text), input, out), { set, input })
+}
+const choice = (name, text, options, value, act) => {
+  const select = h('select', { 'data-do': name, 'aria-label': text, onchange: () => act(select.value) }, ...options.map(([v, t]) => h('option', { value: v, selected: v === value }, t)))
+  return h('label', {}, h('span', {}, text), select)
+}
+const calm = () => matchMedia('(prefers-reduced-motion: reduce)').matches
+const coarse = () => matchMedia('(pointer: coarse)').matches
+
+// What the player and the Life board have in common: a card with a dish, a pointer, a cursor, a clock that rests out of sight
+class Card {
+  constructor(element, { hint, label }) {
+    const root = element.shadowRoot ?? element.attachShadow({ mode: 'open' })
+    this.element = element
+    this.paused = calm()
+    this.visible = this.disposed = false
+    this.cursor = null
+    this.ring = h('div', { class: 'ring' })
+    this.hint = h('p', { class: 'hint' }, hint)
+    this.frame = h('div', { class: 'frame' }, this.ring)
+    this.status = h('p', { role: 'status', 'aria-live': 'polite' })
+    this.age = h('span', { class: 'age' })
+    this.dish = h('div', { class: 'dish' }, this.frame, this.hint)
+    this.bar = h('div', { class: 'bar', role: 'toolbar', 'aria-label': `Tools: ${label}` })
+    this.more = h('div', { class: 'more', hidden: true })
+    this.card = h('div', { class: 'card', role: 'group', 'aria-label': label }, this.dish, this.bar, this.more, h('div', { class: 'foot' }, this.status, this.age))
+    root.replaceChildren(h('style', {}, STYLE), this.card)
+    this.root = root
+    this.aim = new AbortController()                            // ends every listener outside the card
+    document.addEventListener('visibilitychange', () => this.tick(), { signal: this.aim.signal })
+    this.sight = new IntersectionObserver(es => { this.visible = es.at(-1).isIntersecting; this.tick() })
+    this.sight.observe(element)
+  }
+
+  canvasFor(label) {                                            // a context that was given back cannot be had again: a new canvas
+    const canvas = h('canvas', { tabindex: 0, role: 'application', 'aria-roledescription': 'living grid', 'aria-label': label })
+    canvas.addEventListener('pointerdown', e => this.down(e))
+    canvas.addEventListener('pointermove', e => this.move(e))
+    for (const end of ['pointerup', 'pointercancel']) canvas.addEventListener(end, () => { this.stroke = null; this.lift?.() })
+    canvas.addEventListener('pointerleave', () => this.ring.classList.remove('on'))
+    canvas.addEventListener('keydown', e => this.key(e))
+    canvas.addEventListener('blur', () => this.ring.classList.remove('on'))
+    canvas.addEventListener('contextmenu', e => e.preventDefault())
+    this.canvas?.remove()
+    this.canvas = canvas
+    this.frame.prepend(canvas)
+    return canvas
+  }
+
+  cellAt(e) {
+    const box = this.canvas.getBoundingClientRect(), [rows, cols] = this.extent()
+    return { x: (e.clientX - box.left) / box.width * cols - .5, y: (e.clientY - box.top) / box.height * rows - .5 }
+  }
+
+  down(e) {
+    if (e.button) return
+    e.preventDefault()
+    this.canvas.focus({ preventScroll: true })
+    this.canvas.setPointerCapture(e.pointerId)
+    this.stroke = this.cellAt(e)
+    this.point(this.stroke)
+    this.touch(this.stroke, this.stroke, true)
+  }
+
+  move(e) {
+    const at = this.cellAt(e)
+    this.point(at)
+    if (!this.stroke) return
+    this.touch(at, this.stroke, false)
+    this.stroke = at
+  }
+
+  point({ x, y }, size = this.reach()) {                        // the ring shows where, and how wide
+    const [rows, cols] = this.extent()
+    this.cursor = { x, y }
+    Object.assign(this.ring.style, { left: `${(x + .5) / cols * 100}%`, top: `${(y + .5) / rows * 100}%`, width: `${size / cols * 100}%`, height: `${size / rows * 100}%` })
+    this.ring.classList.add('on')
+  }
+
+  key(e) {
+    if (e.ctrlKey || e.metaKey || e.altKey) return
+    const [rows, cols] = this.extent(), at = this.cursor ?? { x: cols >> 1, y: rows >> 1 }, far = e.shiftKey ? 8 : 1
+    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[e.key]
+    if (way) {
+      const clamp = (v, most) => Math.max(0, Math.min(most - 1, Math.round(v)))
+      this.point({ x: clamp(at.x + way[0] * far, cols), y: clamp(at.y + way[1] * far, rows) })
+    }
+    else if (e.key === ' ' || e.key === 'Enter') { this.point(at); this.touch(at, at, true); this.lift?.() }
+    else if (this.keys[e.key.toLowerCase()]) this.keys[e.key.toLowerCase()]()
+    else return
+    e.preventDefault()
+  }
+
+  say(text) { this.status.textContent = text }
+  greet(text) { this.hint.textContent = text; this.hint.classList.toggle('off', !text) }
+  tell(what, detail = {}) { this.element.dispatchEvent(new CustomEvent(what, { detail })) }
+
+  // -- the clock: one request at a time, none while there is nothing to do
+
+  running() { return !this.paused && this.visible && !document.hidden && !this.disposed && this.ready() }
+
+  tick() {
+    if (this.request || !this.running()) return
+    this.last = performance.now()
+    this.request = requestAnimationFrame(t => this.turn(t))
+  }
+
+  turn(now) {
+    this.request = 0
+    if (!this.running()) return
+    this.request = requestAnimationFrame(t => this.turn(t))
+    this.advance(now)
+  }
+
+  pause() { this.paused = true; this.paintPlay(); this.tell('nca-change', { what: 'pause' }) }
+  play() { this.paused = false; this.paintPlay(); this.tick(); this.tell('nca-change', { what: 'play' }) }
+  toggle() { this.paused ? this.play() : this.pause() }
+  paintPlay() {
+    if (!this.playButton) return
+    relabel(this.playButton, this.paused ? 'play' : 'pause', this.paused ? 'Play' : 'Pause')
+    this.playButton.title = this.paused ? 'Let time pass (P)' : 'Stop the time (P)'
+  }
+
+  openMore() {
+    this.more.hidden = !this.more.hidden
+    this.moreButton.setAttribute('aria-expanded', String(!this.more.hidden))
+  }
+
+  fullscreen() { document.fullscreenElement ? document.exitFullscreen() : this.card.requestFullscreen?.().catch(() => this.say('This browser does not allow full screen here.')) }
+
+  excuse(text, film) {                                          // a message in its place, and what the page offers instead
+    this.stopped = true
+    const picture = film && !this.element.querySelector('img, video') ? h('img', { src: film, alt: 'A film of it' }) : null
+    this.card.replaceChildren(h('div', { class: 'note', role: 'note' }, h('p', {}, text), picture, h('slot')))
+    this.tell('nca-excuse', { text })
+  }
+
+  dispose() {
+    this.disposed = true
+    cancelAnimationFrame(this.request)
+    this.aim.abort()
+    this.sight.disconnect()
+    this.root.replaceChildren(h('slot'))
+  }
+}
+
+// ------------------------------------------------------------------------------------------------ the player
+
+const SPEEDS = [3, 8, 15, 30, 60, 120, 240]                     // automaton steps a second
+const GROWN = 100                                               // steps after which a creature stands still for readers who want no motion
+const speedAt = v => SPEEDS.reduce((best, s, i) => Math.abs(s - v) < Math.abs(SPEEDS[best] - v) ? i : best, 0)
+const asModel = m => m instanceof ArrayBuffer ? parse(m) : ArrayBuffer.isView(m) ? parse(m.buffer.slice(m.byteOffset, m.byteOffset + m.byteLength)) : m
+const words = name => name.replace(/[-_]+/g, ' ')
+
+// Where a creature comes from when only its name is known: the folder `creatures` beside this file, with a list of what it holds
+const lists = new Map()
+async function listOf(base) {
+  if (!lists.has(base)) lists.set(base, fetch(new URL('index.json', base)).then(r => r.ok ? r.json() : []).then(l => Array.isArray(l) ? l : []).catch(() => []))
+  return lists.get(base)
+}
+
+async function fetchCreature(name, base) {
+  const known = await listOf(base)
+  need(known.some(c => c.name === name), `There is no creature called “${name}” here.`)   // no request that must fail
+  let response
+  try { response = await fetch(new URL(`${encodeURIComponent(name)}.nca`, base)) } catch { need(false, 'The creature could not be fetched. Is there a connection?') }
+  need(response.ok, `The creature could not be fetched (${response.status}).`)
+  need(+(response.headers.get('content-length') ?? 0) <= MOST.bytes, 'This is no creature: the file is far too large.')
+  return parse(await response.arrayBuffer())
+}
+
+class Player extends Card {
+  constructor(element, options = {}) {
+    const name = options.name ?? asModel(options.model)?.name ?? 'creature'
+    super(element, { hint: '', label: `Living picture: ${words(name)}` })
+    this.options = { base: new URL('creatures/', import.meta.url).href, controls: true, ...options }
+    Object.assign(this, { name, angle: +options.angle || 0, speed: +options.speed || 30, channel: null, tool: 'wound', engine: null, due: 0, patience: 4, touched: false, kept: options.state ?? null, steps: 0 })
+    this.keys = { p: () => this.toggle(), '.': () => this.stepOnce(), r: () => this.reset(), x: () => this.cut(), w: () => this.pick('wound'), s: () => this.pick('plant'), '[': () => this.setBrush(this.brush - 1), ']': () => this.setBrush(this.brush + 1), ',': () => this.setAngle(this.angle - 15), ';': () => this.setAngle(this.angle + 15), f: () => this.fullscreen() }
+    this.awake = new Promise(done => { this.woke = done })       // the first engine
+    this.near = new IntersectionObserver(es => es.at(-1).isIntersecting && this.wake(), { rootMargin: '200px' })
+    this.far = new IntersectionObserver(es => es.at(-1).isIntersecting || this.sleep(), { rootMargin: '1500px' })
+    this.frame.style.aspectRatio = '1'
+    const reason = Engine.missing()
+    if (reason) { this.excuse(`${reason} ${element.childNodes.length || options.film ? 'Here is what it would show.' : ''}`, options.film); return }
+    if (options.eager) this.wake()
+    this.near.observe(element)
+    this.far.observe(element)
+  }
+
+  // -- waking and sleeping: a browser keeps only some sixteen graphics contexts, so a player far away gives its own back
+
+  async wake() {
+    if (this.engine || this.waking || this.stopped || this.disposed) return
+    this.waking = true
+    try {
+      const model = this.model ??= asModel(this.options.model) ?? await fetchCreature(this.name, this.options.base)
+      if (!this.disposed) this.start(model)
+    } catch (e) { this.fail(e) }
+    this.waking = false
+  }
+
+  start(model) {
+    const [height, width] = this.options.size ?? model.size, first = !this.playButton
+    this.model = model
+    this.frame.style.aspectRatio = `${width} / ${height}`
+    this.brush ??= Math.max(1, Math.round(Math.min(width, height) / 14))
+    const canvas = this.canvasFor(`${words(this.name)}, ${width} by ${height} cells. Arrow keys move, space uses the tool, P pauses.`)
+    canvas.addEventListener('webglcontextlost', e => { e.preventDefault(); if (canvas === this.canvas) this.lost() })
+    canvas.addEventListener('webglcontextrestored', () => canvas === this.canvas && this.restore())
+    this.engine = new Engine(model, { height, width, canvas })
+    if (first) this.#controls()
+    if (this.kept) { this.engine.write(this.kept); this.engine.steps = this.steps; this.kept = null }
+    else this.prologue()
+    this.#greeting()
+    this.paint()
+    this.tick()
+    this.woke(this.engine)
+  }
+
+  prologue() {                                                  // how old it is when the reader comes
+    const age = this.options.age ?? (this.paused ? GROWN : 0)
+    this.engine.step(+age, { angle: this.angle })
+  }
+
+  sleep() {
+    if (!this.engine || this.film) return
+    this.kept = this.engine.read()
+    this.steps = this.engine.steps
+    this.drop()
+  }
+
+  drop() {
+    const gl = this.engine?.gl
+    this.engine?.dispose()
+    this.engine = null
+    gl?.getExtension('WEBGL_lose_context')?.loseContext()
+  }
+
+  lost() {                                                      // not by our own hand: the state is gone, so begin again
+    if (!this.engine) return
+    this.engine = null
+    this.say('The graphics card was reset. Starting again …')
+    clearTimeout(this.rescue)
+    this.rescue = setTimeout(() => this.restore(), 1500)
+  }
+
+  restore() {
+    clearTimeout(this.rescue)
+    if (this.engine || this.disposed || this.stopped || !this.model || this.kept) return
+    try { this.start(this.model) } catch (e) { this.fail(e) }
+  }
+
+  fail(e) {
+    this.engine = null
+    this.excuse(e instanceof Error ? e.message : String(e), this.options.film)
+  }
+
+  // -- the controls
+
+  #controls() {
+    const { model, options } = this, growing = model.kind !== 'texture', turns = ['sobel_x', 'sobel_y'].every(k => model.kernels.includes(k))
+    this.toolButtons = {
+      wound: button('wound', growing ? 'Wound' : 'Erase', 'Drag to wound it (W)', () => this.pick('wound'), { 'aria-pressed': 'true' }),
+      plant: button('plant', growing ? 'Plant' : 'Noise', growing ? 'Tap to plant a seed (S)' : 'Tap to make noise (S)', () => this.pick('plant'), { 'aria-pressed': 'false' }),
+    }
+    this.playButton = button('pause', 'Pause', '', () => this.toggle())
+    this.moreButton = button('more', 'More', 'More controls', () => this.openMore(), { 'aria-expanded': 'false' })
+    this.bar.append(...Object.values(this.toolButtons), button('cut', 'Cut', 'Cut it in half (X)', () => this.cut()), h('span', { class: 'gap' }),
+      this.playButton, button('step', 'Step', 'One step (full stop)', () => this.stepOnce()), button('reset', 'Reset', 'From the start (R)', () => this.reset()), this.moreButton)
+    this.brushSlider = slider('brush', 'Brush', { min: 1, max: 20, value: this.brush, show: v => `${2 * v + 1}` }, v => this.setBrush(v))
+    this.speedSlider = slider('speed', 'Speed', { min: 0, max: SPEEDS.length - 1, value: speedAt(this.speed), show: i => `${SPEEDS[i]}/s` }, i => this.setSpeed(SPEEDS[i]))
+    this.turnSlider = slider('turn', 'Turn', { min: -180, max: 180, step: 5, value: this.angle, show: v => `${v}°` }, v => this.setAngle(v))
+    this.turnSlider.hidden = !turns
+    const named = { brush: this.brushSlider, speed: this.speedSlider, turn: this.turnSlider }, front = (options.show ?? '').split(/\s+/).filter(n => named[n])
+    if (front.length) this.more.before(h('div', { class: 'more first' }, ...front.map(n => named[n])))
+    this.more.append(...Object.keys(named).filter(n => !front.includes(n)).map(n => named[n]), this.#channelChoice())
+    this.#creatureChoice()
+    this.filmButton = button('film', 'Record', 'Record a film of four seconds', () => this.record())
+    this.filmLink = h('a', { hidden: true })
+    this.filmButton.hidden = !('MediaRecorder' in window)
+    const full = button('full', 'Full screen', 'Full screen (F)', () => this.fullscreen())
+    full.hidden = !this.card.requestFullscreen
+    this.more.append(h('div', { class: 'row' }, this.filmButton, full, this.filmLink),
+      h('p', { class: 'keys' }, 'Keys on the picture: arrows move, space acts, W S X wound, plant, cut, P pause, R reset, [ ] brush.'))
+    if (!options.controls) this.bar.hidden = true
+    this.paintPlay()
+  }
+
+  #channelChoice() {
+    const rest = range(this.model.channels).slice(this.model.kind === 'texture' ? 3 : 4).map(c => [String(c), `Hidden channel ${c}`])
+    const options = [['', 'The picture'], ...(this.model.kind === 'texture' ? [] : [['3', 'Alpha: who is mature']]), ...rest]
+    return this.channelLabel = choice('channel', 'Show', options, '', v => { this.channel = v === '' ? null : +v; this.paint() })
+  }
+
+  async #creatureChoice() {
+    const given = this.options.creatures ?? (this.options.model ? [] : await listOf(this.options.base))
+    const all = given.map(c => typeof c === 'string' ? { name: c } : c).filter(c => !c.kind || c.kind === this.model.kind)
+    if (all.length < 2) return
+    this.more.prepend(choice('creature', 'Creature', all.map(c => [c.name, c.title ?? words(c.name)]), this.name, n => this.load(n, all.find(c => c.name === n)?.model)))
+  }
+
+  #greeting() {
+    if (this.touched) return
+    const it = this.options.it ?? (/^(gecko|butterfly|mushroom)/.exec(this.name)?.[1] ?? ''), whom = it ? `the ${it}` : 'it'
+    this.greet(this.options.hint ?? (this.paused ? 'Press Play. ' : '') + (this.model.kind === 'texture' ? 'Drag across it to rub a hole' : `Drag ${coarse() ? 'a finger ' : ''}across ${whom} to hurt it`))
+  }
+
+  extent() { return this.engine ? [this.engine.height, this.engine.width] : this.model?.size ?? [1, 1] }
+  reach() { return this.tool === 'wound' ? 2 * this.brush + 1 : 2 }
+  ready() { return !!this.engine }
+
+  pick(tool) {
+    this.tool = tool
+    for (const [name, b] of Object.entries(this.toolButtons)) b.setAttribute('aria-pressed', String(name === tool))
+    this.ring.classList.toggle('dot', tool === 'plant')
+    if (this.cursor) this.point(this.cursor)
+    this.say(tool === 'wound' ? 'Drag across the picture.' : 'Tap where a seed shall lie.')
+  }
+
+  // -- what can be done to it
+
+  touch(at, from, first) {
+    if (!this.engine) return
+    if (this.tool === 'wound') this.wound(at.x, at.y, this.brush, from.x, from.y)
+    else if (first) this.seed(at.x, at.y)
+  }
+
+  #done(what, text) {
+    this.touched = true
+    this.greet('')
+    if (text && this.status.textContent !== text) this.say(text)
+    this.paint()
+    this.tell('nca-change', { what })
+  }
+
+  wound(x, y, radius = this.brush, fromX, fromY) { this.engine?.wound(x, y, radius, fromX, fromY); this.#done('wound', this.paused ? 'A wound. Press Play.' : 'A wound. Watch it.') }
+  seed(x, y) { this.engine?.seed(x, y); this.#done('seed', this.model?.kind === 'texture' ? 'A spot of noise.' : 'A seed: one living cell.') }
+  cut(side = 'right') { this.engine?.cut(side); this.#done('cut', this.paused ? 'Cut in half. Press Play.' : 'Cut in half. Watch it.') }
+  reset() { this.engine?.reset(); this.#done('reset', this.model?.kind === 'texture' ? 'From the start: noise.' : 'From the start: one cell.') }
+  stepOnce() { if (!this.paused) this.pause(); this.engine?.step(1, { angle: this.angle }); this.paint(); this.tell('nca-step', { steps: this.engine?.steps }) }
+  setBrush(v) { this.brush = Math.max(1, Math.min(20, Math.round(v))); this.brushSlider?.set(this.brush); if (this.cursor) this.point(this.cursor) }
+  setSpeed(v) { this.speed = Math.max(.1, +v || 30); this.speedSlider?.set(speedAt(this.speed)); this.tell('nca-change', { what: 'speed' }) }
+  setAngle(v) { this.angle = ((+v || 0) + 540) % 360 - 180; this.turnSlider?.set(this.angle); this.tell('nca-change', { what: 'angle' }) }
+  read() { return this.engine ? this.engine.read() : this.kept }
+  write(state) { if (this.engine) this.engine.write(state); else this.kept = state; this.#done('state') }
+
+  async load(name, model) {                                     // another creature into the same card
+    try { model = asModel(model) ?? await fetchCreature(name, this.options.base) }
+    catch (e) { this.say(e.message); return }
+    this.drop()
+    Object.assign(this, { name, channel: null, kept: null, due: 0 })
+    try { this.start(model) } catch (e) { this.fail(e); return }
+    const old = this.channelLabel
+    old.replaceWith(this.#channelChoice())
+    this.say(`A new creature: ${words(name)}.`)
+    this.tell('nca-change', { what: 'creature', name })
+  }
+
+  // -- time
+
+  advance(now) {
+    const { engine } = this
+    if (engine.busy()) { this.late = true; return }              // the card is still at the last frame: never queue another
+    this.patience = this.late ? Math.max(1, this.patience - 1) : Math.min(16, this.patience + .25)
+    this.late = false
+    this.due = Math.min(this.due + (now - this.last) / 1000 * this.speed, this.patience)
+    this.last = now
+    const n = Math.floor(this.due)
+    if (!n) return
+    this.due -= n
+    engine.step(n, { angle: this.angle })
+    this.paint()
+    engine.mark()
+    this.#mind()
+    this.tell('nca-step', { steps: engine.steps })
+  }
+
+  #mind() {                                                     // twice a second or so: is anybody left?
+    if (this.engine.steps % 16 > 3) return
+    this.engine.census()
+    if (this.engine.living === false && this.touched) this.greet('Nobody is left. Plant a seed, or reset.')
+    if (this.engine.living && this.touched && this.hint.textContent.startsWith('Nobody')) this.greet('')
+  }
+
+  paint() {
+    if (!this.engine) return
+    this.engine.draw(this.channel)
+    this.age.textContent = `step ${this.engine.steps}`
+    this.film?.()
+  }
+
+  // -- a film of what happens, made on a canvas of its own: large squares on the colour of the dish
+
+  record(seconds = 4) {
+    if (!this.engine || this.film) return
+    const { width, height } = this.engine, scale = Math.max(1, Math.round(480 / Math.max(width, height)))
+    const canvas = h('canvas', { width: width * scale, height: height * scale }), pen = canvas.getContext('2d')
+    const kind = ['video/webm', 'video/mp4'].find(k => MediaRecorder.isTypeSupported(k))
+    if (!kind || !canvas.captureStream) { this.say('This browser cannot record films.'); return }
+    const recorder = new MediaRecorder(canvas.captureStream(30), { mimeType: kind, videoBitsPerSecond: 3e6 }), parts = []
+    this.film = () => {
+      pen.imageSmoothingEnabled = false
+      pen.fillStyle = '#fbf7ef'
+      pen.fillRect(0, 0, canvas.width, canvas.height)
+      pen.drawImage(this.canvas, 0, 0, canvas.width, canvas.height)
+    }
+    recorder.ondataavailable = e => parts.push(e.data)
+    recorder.onstop = () => this.#filmDone(new Blob(parts, { type: kind }))
+    recorder.start()
+    this.paint()
+    this.filmButton.disabled = true
+    this.say(`Recording for ${seconds} seconds …`)
+    setTimeout(() => recorder.stop(), seconds * 1000)
+  }
+
+  #filmDone(blob) {
+    this.film = null
+    this.filmButton.disabled = false
+    if (this.filmLink.href) URL.revokeObjectURL(this.filmLink.href)
+    const file = `${this.name}.${blob.type.includes('mp4') ? 'mp4' : 'webm'}`
+    Object.assign(this.filmLink, { href: URL.createObjectURL(blob), download: file, textContent: `Save ${file} (${Math.ceil(blob.size / 1000)} kB)`, hidden: false })
+    this.say('The film is ready.')
+    this.tell('nca-change', { what: 'film', size: blob.size })
+  }
+
+  excuse(text, film) {
+    super.excuse(text, film)
+    this.near?.disconnect()
+    this.far?.disconnect()
+  }
+
+  dispose() {
+    this.near.disconnect()
+    this.far.disconnect()
+    clearTimeout(this.rescue)
+    this.drop()
+    super.dispose()
+  }
+}
+
+export const mount = (element, options) => {
+  try { return new Player(element, options) }
+  catch (e) { const card = new Card(element, { hint: '', label: 'Living picture' }); card.ready = () => false; card.excuse(e.message, options?.film); return card }
+}
+
+// ------------------------------------------------------------------------------------------------ Life, with a drawing board
+
+const PATTERNS = {                                              // run-length encoded: b dead, o alive, $ next row
+  'glider': 'bo$2bo$3o', 'spaceship': 'bo2bo$o$o3bo$4o', 'R-pentomino': 'b2o$2o$bo', 'pulsar': '2b3o3b3o2$o4bobo4bo$o4bobo4bo$o4bobo4bo$2b3o3b3o2$2b3o3b3o$o4bobo4bo$o4bobo4bo$o4bobo4bo2$2b3o3b3o',
+  'Gosper gun': '24bo$22bobo$12b2o6b2o12b2o$11bo3bo4b2o12b2o$2o8bo5bo3b2o$2o8bo3bob2o4bobo$10bo5bo7bo$11bo3bo$12b2o', 'acorn': 'bo$3bo$2o2b3o',
+}
+
+const runs = text => {                                          // -> [[x, y], ...] of the living cells
+  const cells = []
+  let x = 0, y = 0
+  for (const [, n, what] of text.matchAll(/(\d*)([bo$])/g)) for (let i = 0; i < (+n || 1); i++) {
+    if (what === '$') { x = 0; y++ } else { if (what === 'o') cells.push([x, y]); x++ }
+  }
+  return cells
+}
+
+class LifeBoard extends Card {
+  constructor(element, { pattern = 'glider', rule = 'B3/S23', width = 60, height = 36, speed = 8, wrap = true, hint = 'Draw cells with a finger or the mouse', paused = null } = {}) {
+    super(element, { hint, label: 'A board for the Game of Life' })
+    const [, born, stay] = /^B([0-8]*)\/S([0-8]*)$/i.exec(rule) ?? [, '3', '23']
+    Object.assign(this, { width, height, speed, wrap, due: 0, born: [...born].map(Number), stay: [...stay].map(Number), generation: 0, cells: new Uint8Array(width * height) })
+    if (paused !== null) this.paused = paused || this.paused
+    this.keys = { p: () => this.toggle(), '.': () => this.stepOnce(), c: () => this.clear(), n: () => this.random() }
+    this.pen = this.canvasFor(`A board of ${width} by ${height} cells. Arrow keys move, space draws or wipes, P plays.`).getContext('2d')
+    Object.assign(this.canvas, { width, height })
+    this.frame.style.aspectRatio = `${width} / ${height}`
+    this.frame.classList.add('lines')
+    this.frame.style.setProperty('--cols', width)
+    this.frame.style.setProperty('--rows', height)
+    this.card.style.maxWidth = 'var(--nca-width, 36rem)'
+    this.image = this.pen.createImageData(width, height)
+    this.#controls(pattern)
+    this.place(pattern)
+    this.tick()
+  }
+
+  #controls(pattern) {
+    this.playButton = button('play', 'Play', '', () => this.toggle())
+    this.moreButton = button('more', 'More', 'More controls', () => this.openMore(), { 'aria-expanded': 'false' })
+    this.bar.append(this.playButton, button('step', 'Step', 'One generation (full stop)', () => this.stepOnce()), button('clear', 'Clear', 'An empty board (C)', () => this.clear()),
+      button('random', 'Random', 'A random soup (N)', () => this.random()), h('span', { class: 'gap' }), this.moreButton)
+    const full = button('full', 'Full screen', 'Full screen', () => this.fullscreen())
+    full.hidden = !this.card.requestFullscreen
+    this.wrapButton = button('reset', 'Edges meet', 'Does the left edge touch the right one?', () => this.setWrap(!this.wrap), { 'aria-pressed': String(this.wrap) })
+    this.more.append(choice('pattern', 'Pattern', Object.keys(PATTERNS).map(n => [n, n]), pattern, n => this.place(n)),
+      slider('speed', 'Speed', { min: 1, max: 60, value: this.speed, show: v => `${v}/s` }, v => { this.speed = v }),
+      h('div', { class: 'row' }, this.wrapButton, full), h('p', { class: 'keys' }, 'Keys on the board: arrows move, space draws, P plays, full stop steps, C clears, N random.'))
+    this.paintPlay()
+  }
+
+  extent() { return [this.height, this.width] }
+  reach() { return 1.4 }
+  ready() { return true }
+  setWrap(on) { this.wrap = on; this.wrapButton.setAttribute('aria-pressed', String(on)) }
+
+  place(name) {
+    const cells = runs(PATTERNS[name] ?? PATTERNS.glider), wide = Math.max(...cells.map(c => c[0])), tall = Math.max(...cells.map(c => c[1]))
+    this.cells.fill(0)
+    const gun = wide > 20, left = gun ? 2 : (this.width - wide) >> 1, top = gun ? 2 : (this.height - tall) >> 1
+    for (const [x, y] of cells) this.cells[(top + y) * this.width + left + x] = 1
+    this.#show(0, `On the board: ${name}.`)
+  }
+
+  clear() { this.cells.fill(0); this.#show(0, 'An empty board. Draw, then play.'); this.pause() }
+  random() { for (let i = 0; i < this.cells.length; i++) this.cells[i] = Math.random() < .3 ? 1 : 0; this.#show(0, 'A random soup.') }
+
+  touch({ x, y }, from, first) {
+    const at = (x, y) => Math.max(0, Math.min(this.height - 1, Math.round(y))) * this.width + Math.max(0, Math.min(this.width - 1, Math.round(x)))
+    if (first) this.ink = this.cells[at(x, y)] ? 0 : 1            // a stroke that starts on a living cell wipes
+    const n = Math.ceil(Math.max(Math.abs(x - from.x), Math.abs(y - from.y))) || 1
+    for (let i = 0; i <= n; i++) this.cells[at(from.x + (x - from.x) * i / n, from.y + (y - from.y) * i / n)] = this.ink
+    this.held = true                                            // time stands still under the pen
+    this.greet('')
+    this.#show(this.generation, this.paused ? 'Press Play when you are done.' : '')
+  }
+
+  lift() { this.held = false }
+
+  step() {
+    const { width: w, height: h, cells, wrap } = this, next = new Uint8Array(w * h)
+    const at = (x, y) => wrap ? cells[(y + h) % h * w + (x + w) % w] : x < 0 || y < 0 || x >= w || y >= h ? 0 : cells[y * w + x]
+    for (let y = 0; y < h; y++) for (let x = 0; x < w; x++) {
+      const n = at(x - 1, y - 1) + at(x, y - 1) + at(x + 1, y - 1) + at(x - 1, y) + at(x + 1, y) + at(x - 1, y + 1) + at(x, y + 1) + at(x + 1, y + 1)
+      next[y * w + x] = (cells[y * w + x] ? this.stay : this.born).includes(n) ? 1 : 0
+    }
+    this.cells = next
+    this.#show(this.generation + 1)
+    this.tell('nca-step', { steps: this.generation })
+  }
+
+  stepOnce() { if (!this.paused) this.pause(); this.step() }
+
+  advance(now) {
+    this.due = Math.min(this.due + (now - this.last) / 1000 * this.speed, 2)
+    this.last = now
+    if (this.held) this.due = 0
+    for (; this.due >= 1; this.due--) this.step()
+  }
+
+  #show(generation, text) {
+    this.generation = generation
+    const { data } = this.image
+    for (let i = 0; i < this.cells.length; i++) data.set(this.cells[i] ? [0x2f, 0x7d, 0x5b, 255] : [0, 0, 0, 0], 4 * i)
+    this.pen.putImageData(this.image, 0, 0)
+    this.age.textContent = `generation ${generation}`
+    if (text !== undefined) this.say(text)
+  }
+}
+
+export const mountLife = (element, options) => new LifeBoard(element, options)
+
+// ------------------------------------------------------------------------------------------------ in a page
+// <div data-nca="gecko-regenerate" data-hint="…" data-show="turn" data-speed="30" data-age="0" data-size="72 96" data-film="films/x.webp">
+// <div data-life="glider" data-wrap="no" data-paused>
+
+export function mountAll(root = document, base) {
+  const players = []
+  for (const e of root.querySelectorAll('[data-nca]')) {
+    const { nca: name, size, ...rest } = e.dataset
+    const sides = size?.split(/\s+/).map(Number)
+    players.push(mount(e, { ...rest, name, ...(base && { base }), ...(sides && { size: [sides[0], sides[1] ?? sides[0]] }), controls: rest.controls !== 'no' }))
+  }
+  for (const e of root.querySelectorAll('[data-life]')) {
+    const { life: pattern, wrap, width, height, speed, paused, ...rest } = e.dataset, numbers = { width, height, speed }
+    for (const k in numbers) numbers[k] = +numbers[k] || undefined
+    players.push(mountLife(e, { ...rest, ...numbers, pattern: pattern || undefined, wrap: wrap !== 'no', paused: paused !== undefined }))
+  }
+  return players
 }
