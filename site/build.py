@@ -6,7 +6,7 @@ import hashlib, json, os, re, shutil, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SITE, OUT, WORK = ROOT/'site', ROOT/'_site', ROOT/'_site_src'
+SITE, OUT, WORK, LIB = ROOT/'site', ROOT/'_site', ROOT/'_site_src', ROOT/'nca_tutorial'
 MATHJAX = ('tex-chtml.js', 'output/chtml/fonts', 'input/tex/extensions', 'a11y', 'ui', 'sre')
 FONTS = {'literata': 'opsz-normal opsz-italic', 'fraunces': 'full-normal', 'jetbrains-mono': 'wght-normal'}
 
@@ -69,8 +69,31 @@ def assets(src, extra):
                 f = modules/'@fontsource-variable'/face/'files'/f'{face}-{subset}-{cut}.woff2'
                 put(static/'fonts'/f.name, f.read_bytes())
         put(static/'fonts'/f'{face}-LICENSE', (modules/'@fontsource-variable'/face/'LICENSE').read_bytes())
+    put(static/'nca.js', (LIB/'web'/'nca.js').read_bytes())
+    creatures(static/'creatures')
     mirror(ROOT/'images', src/'images')
     mirror(ROOT/'images', extra/'images')
+
+
+def creatures(folder):
+    "Every packaged creature as the file that a page reads, and a list of them"
+    from nca_tutorial.core import NCAModel
+    from nca_tutorial.playground import export_web
+    listed = []
+    for f in sorted((LIB/'creatures').glob('*/config.json')):
+        name, card = f.parent.name, f.parent/'card.json'
+        model = NCAModel.from_pretrained(f.parent)
+        made = json.loads(card.read_text(encoding='utf-8')).get('recipe', {}) if card.exists() else {}
+        texture = model.alive_threshold is None
+        size = made['size'] + 2 * made['padding'] if not texture and {'size', 'padding'} <= made.keys() else 96 if texture else 72
+        file = folder/f'{name}.nca'
+        old = file.read_bytes() if file.exists() else None
+        export_web(model, file, name, size)
+        if old == file.read_bytes(): os.utime(file, (f.stat().st_mtime,) * 2)
+        listed.append(dict(name=name, title=name.replace('-', ' '), kind='texture' if texture else 'growing'))
+    put(folder/'index.json', json.dumps(listed))
+    for f in folder.glob('*.nca'):
+        if f.stem not in {c['name'] for c in listed}: f.unlink()
 
 
 def lighten(out):

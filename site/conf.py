@@ -28,7 +28,7 @@ html_theme = 'sphinx_book_theme'
 html_static_path = ['_static']
 html_extra_path = ['../extra']
 html_css_files = ['nca.css']
-html_js_files = [('nca.js', {'defer': 'defer'})]
+html_js_files = [('page.js', {'defer': 'defer'})]
 html_copy_source = html_show_sourcelink = False
 html_use_index = False
 html_last_updated_fmt = None

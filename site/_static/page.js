@@ -1,3 +1,7 @@
+// Living things: the module is fetched only where a page has some.
+const here = document.currentScript.src
+if (document.querySelector('[data-nca], [data-life]')) import(new URL('nca.js', here)).then(nca => nca.mountAll())
+
 // Films rest for readers who ask for less motion: the first frame stands still, and a click plays it.
 if (matchMedia('(prefers-reduced-motion: reduce)').matches) {
   const rest = img => {
