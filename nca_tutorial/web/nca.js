@@ -368,6 +368,7 @@ export class Engine {
     if (fire) this.#give(fire)
     gl.activeTexture(gl.TEXTURE2)
     gl.bindTexture(gl.TEXTURE_2D, this.net)
+    gl.activeTexture(gl.TEXTURE0)
     for (let i = 0; i < n; i++) {
       const [now, next] = this.states, key = hash(this.dice, this.steps++)
       gl.activeTexture(gl.TEXTURE1)
@@ -545,11 +546,13 @@ canvas:focus-visible { outline: 3px solid color-mix(in srgb, var(--amber, #e0a03
 .ring { position: absolute; border: 2px solid var(--coral, #d9603b); border-radius: 50%; transform: translate(-50%, -50%); pointer-events: none; opacity: 0; transition: opacity .15s; box-shadow: 0 0 0 1.5px rgba(255, 253, 248, .75); }
 .ring.on { opacity: .9; }
 .ring.dot { border-color: var(--go); }
-.hint { position: absolute; left: 50%; bottom: .7rem; transform: translateX(-50%); margin: 0; padding: .42rem .95rem; border-radius: 99px; background: rgba(31, 36, 48, .86); color: #fffaf0; pointer-events: none; width: max-content; max-width: calc(100% - 1.5rem); text-align: center; text-wrap: balance; line-height: 1.3; transition: opacity .4s; }
+.hint { position: absolute; left: 50%; bottom: .7rem; transform: translateX(-50%); margin: 0; padding: .42rem .95rem; border-radius: 99px; background: color-mix(in srgb, var(--i) 88%, transparent); color: var(--s); pointer-events: none; width: max-content; max-width: calc(100% - 1.5rem); text-align: center; text-wrap: balance; line-height: 1.3; transition: opacity .4s; }
+.title { position: absolute; left: .85rem; top: .6rem; margin: 0; font-style: italic; font-size: .92rem; color: var(--soft-i); pointer-events: none; }
 .hint.off { opacity: 0; }
 .hint svg { width: 1em; height: 1em; margin: 0 .4em -.12em 0; }
-.bar { display: flex; flex-wrap: wrap; gap: .3rem; padding: .55rem .6rem; border-top: 1px solid var(--l); }
-.gap { flex: 1; }
+.bar { display: flex; gap: .15rem; padding: .5rem .45rem; border-top: 1px solid var(--l); }
+.bar button { flex: 1 1 0; min-width: 0; padding: .36rem 0; overflow: hidden; }
+.gap { flex: 0 1 .8rem; }
 button, select { font: inherit; color: inherit; background: none; border: 1px solid transparent; border-radius: 10px; cursor: pointer; min-height: 2.5rem; }
 button { display: inline-flex; flex-direction: column; align-items: center; justify-content: center; gap: .16rem; padding: .32rem .5rem; min-width: 3.35rem; font-size: .74rem; line-height: 1; transition: background .15s, border-color .15s; white-space: nowrap; }
 button svg { width: 20px; height: 20px; }
@@ -582,7 +585,6 @@ input[type=range] { width: 100%; min-width: 0; accent-color: var(--go); height: 
 .card:fullscreen .frame { flex: 0 0 auto; height: 100%; }
 .card:fullscreen canvas { width: auto; height: 100%; max-width: 100vw; max-height: none; }
 @media (pointer: coarse) { .frame { --nca-world: 86%; } }
-@media (max-width: 430px) { button { min-width: 2.9rem; padding: .32rem .3rem; } .bar { gap: .15rem; padding: .5rem .35rem; } .bar .gap { flex: 0 0 0; } .bar { justify-content: space-between; } }
 @media (prefers-reduced-motion: reduce) { * { transition: none !important; } }
 @media print { .bar, .more, .foot, .hint { display: none; } }`
 
@@ -798,13 +800,15 @@ class Player extends Card {
   constructor(element, options = {}) {
     const name = options.name ?? asModel(options.model)?.name ?? 'creature'
     super(element, { hint: '', label: `Living picture: ${words(name)}` })
-    this.options = { base: new URL('creatures/', import.meta.url).href, controls: true, ...options }
+    this.options = { base: options.model ? null : new URL('creatures/', import.meta.url).href, controls: true, ...options }   // a widget's module has no folder
     Object.assign(this, { name, angle: +options.angle || 0, speed: +options.speed || 30, channel: null, tool: 'wound', engine: null, due: 0, patience: 4, touched: false, kept: options.state ?? null, steps: 0 })
     this.keys = { p: () => this.toggle(), '.': () => this.stepOnce(), r: () => this.reset(), x: () => this.cut(), w: () => this.pick('wound'), s: () => this.pick('plant'), '[': () => this.setBrush(this.brush - 1), ']': () => this.setBrush(this.brush + 1), ',': () => this.setAngle(this.angle - 15), ';': () => this.setAngle(this.angle + 15), f: () => this.fullscreen() }
     this.awake = new Promise(done => { this.woke = done })       // the first engine
     this.near = new IntersectionObserver(es => es.at(-1).isIntersecting && this.wake(), { rootMargin: '200px' })
     this.far = new IntersectionObserver(es => es.at(-1).isIntersecting || this.sleep(), { rootMargin: '1500px' })
     this.frame.style.aspectRatio = '1'
+    if (options.title) this.dish.append(h('p', { class: 'title' }, options.title))
+    if (options.paused) this.paused = true
     const reason = Engine.missing()
     if (reason) { this.excuse(`${reason} ${element.childNodes.length || options.film ? 'Here is what it would show.' : ''}`, options.film); return }
     if (options.eager) this.wake()
@@ -843,7 +847,7 @@ class Player extends Card {
   }
 
   prologue() {                                                  // how old it is when the reader comes
-    const age = this.options.age ?? (this.paused ? GROWN : 0)
+    const age = calm() ? Math.max(GROWN, +this.options.age || 0) : this.options.age ?? 0
     this.engine.step(+age, { angle: this.angle })
   }
 
@@ -1196,4 +1200,101 @@ export function mountAll(root = document, base) {
     players.push(mountLife(e, { ...rest, ...numbers, pattern: pattern || undefined, wrap: wrap !== 'no', paused: paused !== undefined }))
   }
   return players
+}
+
+// --- Jupyter --------------------------------------------------------------------------------------------------------
+// The page's half of `Playground`: Python and the page pass the state back and forth. The first word of those bytes counts
+// what Python did to it; a higher count than ours means that Python's state is the one that holds.
+
+const REPORT = 500                                              // milliseconds between two reports to Python
+const LOOKS = {
+  light: { '--pst-color-text-base': '#1f2430', '--pst-color-text-muted': '#5f636e', '--nca-sheet': '#fffdf8', '--nca-dish': '#fbf7ef', '--nca-line': '#e6dbc4' },
+  dark: { '--pst-color-text-base': '#e9e3d6', '--pst-color-text-muted': '#a9aba6', '--nca-sheet': '#20252f', '--nca-dish': '#191d26', '--nca-line': '#363d4b' },
+}
+
+// Jupyter, VS Code and Colab each say in a way of their own whether it is dark; the ground below us tells in all of them
+export function followGround(root) {
+  const media = matchMedia('(prefers-color-scheme: dark)'), numbers = e => getComputedStyle(e).backgroundColor.match(/[\d.]+/g)?.map(Number) ?? []
+  const look = () => {
+    let ground = root.parentElement, rgba = []
+    for (; ground; ground = ground.parentElement) if ((rgba = numbers(ground)).length > 2 && (rgba[3] ?? 1) > .5) break
+    const dark = ground ? .2126 * rgba[0] + .7152 * rgba[1] + .0722 * rgba[2] < 110 : media.matches
+    root.classList.toggle('dark', dark)
+    for (const [k, v] of Object.entries(LOOKS[dark ? 'dark' : 'light'])) root.style.setProperty(k, v)
+  }
+  const later = () => setTimeout(look, 60), seen = new MutationObserver(later)
+  for (const e of [document.documentElement, document.body]) seen.observe(e, { attributes: true })
+  media.addEventListener('change', later)
+  look()
+  requestAnimationFrame(look)                                   // once it hangs in the page
+  return () => { seen.disconnect(); media.removeEventListener('change', later) }
+}
+
+export default () => {
+  let holder = null                                             // of several views of one creature, the one that was touched last lives
+  const render = ({ model, el }) => {
+    const known = () => {
+      const v = model.get('_cells'), b = v.buffer.slice(v.byteOffset, v.byteOffset + v.byteLength), head = new DataView(b)
+      return { count: head.getUint32(0, true), steps: head.getUint32(4, true), state: new Float32Array(b, 8) }
+    }
+    const home = h('div', { style: 'margin: 6px 0; max-width: 29rem; --nca-width: none', 'data-lm-suppress-shortcuts': 'true' }), first = known(), off = []   // Lab's one-letter commands are not for us
+    el.append(home)
+    off.push(followGround(home))
+    let count = first.count, timer = 0
+    const player = mount(home, { model: model.get('weights'), state: first.state, size: model.get('_size'), speed: model.get('speed'), angle: model.get('angle') })
+    if (player.stopped) return () => off.forEach(f => f())      // it has said why
+    player.steps = first.steps
+    if (model.get('paused')) player.pause()
+
+    const report = () => {
+      clearTimeout(timer)
+      timer = 0
+      const state = holder === player && !player.disposed && player.read()
+      if (!state) return
+      const data = new DataView(new ArrayBuffer(8 + state.byteLength))
+      data.setUint32(0, count, true)
+      data.setUint32(4, player.engine?.steps ?? player.steps, true)
+      new Float32Array(data.buffer, 8).set(state)
+      const news = { _cells: data, paused: player.paused, speed: player.speed, angle: player.angle }
+      for (const [k, v] of Object.entries(news)) if (model.get(k) !== v) model.set(k, v)
+      model.save_changes()
+    }
+    const soon = () => { timer ||= setTimeout(report, REPORT) }
+    const take = () => {                                        // Python's state becomes ours
+      const now = known()
+      count = now.count
+      player.write(now.state)
+      player.steps = now.steps
+      if (player.engine) { player.engine.steps = now.steps; player.paint() }
+    }
+    const hold = () => {
+      if (holder === player) return
+      holder?.rest()
+      holder = player
+      take()
+      if (model.get('paused') === player.paused) return
+      model.get('paused') ? player.pause() : player.play()
+    }
+    player.rest = () => { report(); holder = null; player.pause() }
+    home.addEventListener('nca-step', soon)
+    home.addEventListener('nca-change', e => { if (e.detail.what === 'pause') report(); else if (e.detail.what !== 'state') soon() })
+    home.addEventListener('pointerdown', hold, true)
+    home.addEventListener('focusin', hold)
+    const on = (name, f) => { model.on(`change:${name}`, f); off.push(() => model.off(`change:${name}`, f)) }
+    on('_cells', () => { if (holder === player && known().count !== count) take() })
+    on('paused', () => { if (holder === player && model.get('paused') !== player.paused) model.get('paused') ? player.pause() : player.play() })
+    on('speed', () => { if (model.get('speed') !== player.speed) player.setSpeed(model.get('speed')) })
+    on('angle', () => { if (model.get('angle') !== player.angle) player.setAngle(model.get('angle')) })
+    holder?.rest()
+    holder = player
+    player.awake.then(() => { if (player.paused !== model.get('paused')) report() })   // a reader who wants no motion starts at rest
+    return () => {
+      report()
+      off.forEach(f => f())
+      clearTimeout(timer)
+      player.dispose()
+      if (holder === player) holder = null
+    }
+  }
+  return { render }
 }
