@@ -639,6 +639,7 @@ class Card {
   constructor(element, { hint, label }) {
     const root = element.shadowRoot ?? element.attachShadow({ mode: 'open' })
     this.element = element
+    element.nca = this                                          // a handle for the page's own scripts
     this.paused = calm()
     this.visible = this.disposed = false
     this.cursor = null
@@ -655,7 +656,7 @@ class Card {
     this.root = root
     this.aim = new AbortController()                            // ends every listener outside the card
     document.addEventListener('visibilitychange', () => this.tick(), { signal: this.aim.signal })
-    this.sight = new IntersectionObserver(es => { this.visible = es.at(-1).isIntersecting; this.tick() })
+    this.sight = new IntersectionObserver(es => { this.visible = es.at(-1).isIntersecting; if (this.visible) this.wake?.(); this.tick() })
     this.sight.observe(element)
   }
 
@@ -796,6 +797,12 @@ async function fetchCreature(name, base) {
   return parse(await response.arrayBuffer())
 }
 
+const awake = new Set(), MOST_AWAKE = 12
+const room = () => {                                            // for one more: if need be, one that is out of sight goes to sleep
+  if (awake.size >= MOST_AWAKE) [...awake].find(p => !p.visible)?.sleep()
+  return awake.size < MOST_AWAKE
+}
+
 class Player extends Card {
   constructor(element, options = {}) {
     const name = options.name ?? asModel(options.model)?.name ?? 'creature'
@@ -819,7 +826,7 @@ class Player extends Card {
   // -- waking and sleeping: a browser keeps only some sixteen graphics contexts, so a player far away gives its own back
 
   async wake() {
-    if (this.engine || this.waking || this.stopped || this.disposed) return
+    if (this.engine || this.waking || this.stopped || this.disposed || !room()) return
     this.waking = true
     try {
       const model = this.model ??= asModel(this.options.model) ?? await fetchCreature(this.name, this.options.base)
@@ -837,6 +844,7 @@ class Player extends Card {
     canvas.addEventListener('webglcontextlost', e => { e.preventDefault(); if (canvas === this.canvas) this.lost() })
     canvas.addEventListener('webglcontextrestored', () => canvas === this.canvas && this.restore())
     this.engine = new Engine(model, { height, width, canvas })
+    awake.add(this)
     if (first) this.#controls()
     if (this.kept) { this.engine.write(this.kept); this.engine.steps = this.steps; this.kept = null }
     else this.prologue()
@@ -862,12 +870,14 @@ class Player extends Card {
     const gl = this.engine?.gl
     this.engine?.dispose()
     this.engine = null
+    awake.delete(this)
     gl?.getExtension('WEBGL_lose_context')?.loseContext()
   }
 
   lost() {                                                      // not by our own hand: the state is gone, so begin again
     if (!this.engine) return
     this.engine = null
+    awake.delete(this)
     this.say('The graphics card was reset. Starting again …')
     clearTimeout(this.rescue)
     this.rescue = setTimeout(() => this.restore(), 1500)
