@@ -1,10 +1,11 @@
 "What all tests share: where the book lies, its scripts as modules, and hypothesis without deadlines"
-import importlib.util, json, os, sys
+import importlib.util, json, os, shutil, sys, threading
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+SITE = ROOT/'_site'
 os.environ.setdefault('MPLBACKEND', 'agg')
 
 try:
@@ -36,3 +37,67 @@ def source(cell): return ''.join(cell['source'])
 
 @pytest.fixture(scope='session')
 def root(): return ROOT
+
+
+# ---------------------------------------------------------------- the built site in a browser
+
+def chromium():
+    for n in ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome'):
+        if p := shutil.which(n): return p
+    if Path('/usr/bin/chromium').exists(): return '/usr/bin/chromium'
+    try:
+        from playwright.sync_api import sync_playwright
+        with sync_playwright() as pw:
+            if Path(pw.chromium.executable_path).exists(): return pw.chromium.executable_path
+    except Exception: pass
+    pytest.fail('Chromium is missing: on Debian and Ubuntu `apt install chromium`, elsewhere `.venv/bin/playwright install chromium`', pytrace=False)
+
+
+@pytest.fixture(scope='session')
+def base():
+    httpd = script('tools/serve.py').server(SITE)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{httpd.server_port}'
+    httpd.shutdown()
+
+
+@pytest.fixture(scope='module')
+def browser():
+    "Chromium, with WebGL2 in software where there is no graphics card; one a module, for two of them do not go together"
+    assert (SITE/'index.html').exists(), 'there is no site in _site/: run `make site`'
+    from playwright.sync_api import sync_playwright
+    exe = chromium()
+    with sync_playwright() as pw:
+        b = pw.chromium.launch(executable_path=exe, args=['--no-sandbox', '--disable-dev-shm-usage', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'])
+        yield b
+        b.close()
+
+
+class Visit:
+    "One page, opened, with all that went wrong on the way"
+    def __init__(self, browser, base, path, width=1280, height=900, scheme='light', html=None, before='', **kw):
+        self.ctx = browser.new_context(viewport=dict(width=width, height=height), color_scheme=scheme, **kw)
+        self.page, self.faults = self.ctx.new_page(), []
+        self.page.on('console', lambda m: self.faults.append(f'console: {m.text}') if m.type in ('error', 'warning') and 'GPU stall' not in m.text else None)
+        self.page.on('pageerror', lambda e: self.faults.append(f'error: {e}'))
+        self.page.on('requestfailed', lambda r: self.faults.append(f'failed: {r.url}') if r.failure != 'net::ERR_ABORTED' else None)
+        self.page.on('response', lambda r: self.faults.append(f'{r.status}: {r.url}') if r.status >= 400 else None)
+        def ours(route):
+            url = route.request.url
+            if url.startswith((base + '/', 'data:', 'blob:')): return route.continue_()
+            self.faults.append(f'another host: {url}')
+            route.abort()
+        self.ctx.route('**/*', ours)
+        if html: self.ctx.route(f'{base}/{path}', lambda route: route.fulfill(body=html, content_type='text/html'))    # a page that the site does not have
+        if before: self.page.add_init_script(before)
+        self.page.goto(f'{base}/{path}')
+
+    def see_all(self):
+        "Let lazy pictures load, as a reader who scrolls would"
+        self.page.evaluate("""async () => { const is = [...document.querySelectorAll('img')]; is.forEach(i => i.loading = 'eager');
+            await Promise.all(is.map(i => i.decode().catch(() => {}))) }""")
+        self.page.wait_for_load_state('networkidle')
+        return self
+
+    def __enter__(self): return self
+    def __exit__(self, *e): self.ctx.close()

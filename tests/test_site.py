@@ -2,16 +2,15 @@
 
 `make test` builds the site first. Chromium is needed; without it these tests fail and say what to install.
 """
-import json, re, shutil, threading
+import json, re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlparse
 
 import pytest
 
-from conftest import ROOT, notebooks, script
+from conftest import ROOT, SITE, Visit, chromium, notebooks, script
 
-SITE = ROOT/'_site'
 bridge = script('site/bridge.py')
 
 
@@ -127,64 +126,6 @@ def test_sections_in_the_sidebar(pages):
 
 
 # ---------------------------------------------------------------- in a browser
-
-def chromium():
-    for n in ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome'):
-        if p := shutil.which(n): return p
-    if Path('/usr/bin/chromium').exists(): return '/usr/bin/chromium'
-    try:
-        from playwright.sync_api import sync_playwright
-        with sync_playwright() as pw:
-            if Path(pw.chromium.executable_path).exists(): return pw.chromium.executable_path
-    except Exception: pass
-    pytest.fail('Chromium is missing: on Debian and Ubuntu `apt install chromium`, elsewhere `.venv/bin/playwright install chromium`', pytrace=False)
-
-
-@pytest.fixture(scope='session')
-def base():
-    httpd = script('tools/serve.py').server(SITE)
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    yield f'http://127.0.0.1:{httpd.server_port}'
-    httpd.shutdown()
-
-
-@pytest.fixture(scope='session')
-def browser(pages):
-    from playwright.sync_api import sync_playwright
-    exe = chromium()
-    with sync_playwright() as pw:
-        b = pw.chromium.launch(executable_path=exe, args=['--no-sandbox', '--disable-dev-shm-usage'])
-        yield b
-        b.close()
-
-
-class Visit:
-    "One page, opened, with all that went wrong on the way"
-    def __init__(self, browser, base, path, width=1280, height=900, scheme='light', **kw):
-        self.ctx = browser.new_context(viewport=dict(width=width, height=height), color_scheme=scheme, **kw)
-        self.page, self.faults = self.ctx.new_page(), []
-        self.page.on('console', lambda m: self.faults.append(f'console: {m.text}') if m.type in ('error', 'warning') else None)
-        self.page.on('pageerror', lambda e: self.faults.append(f'error: {e}'))
-        self.page.on('requestfailed', lambda r: self.faults.append(f'failed: {r.url}') if r.failure != 'net::ERR_ABORTED' else None)
-        self.page.on('response', lambda r: self.faults.append(f'{r.status}: {r.url}') if r.status >= 400 else None)
-        def ours(route):
-            url = route.request.url
-            if url.startswith((base + '/', 'data:', 'blob:')): return route.continue_()
-            self.faults.append(f'another host: {url}')
-            route.abort()
-        self.ctx.route('**/*', ours)
-        self.page.goto(f'{base}/{path}')
-
-    def see_all(self):
-        "Let lazy pictures load, as a reader who scrolls would"
-        self.page.evaluate("""async () => { const is = [...document.querySelectorAll('img')]; is.forEach(i => i.loading = 'eager');
-            await Promise.all(is.map(i => i.decode().catch(() => {}))) }""")
-        self.page.wait_for_load_state('networkidle')
-        return self
-
-    def __enter__(self): return self
-    def __exit__(self, *e): self.ctx.close()
-
 
 @pytest.mark.parametrize('p', PAGES + OTHER)
 def test_page_at_a_desk(browser, base, pages, p):

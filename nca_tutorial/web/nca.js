@@ -1267,7 +1267,7 @@ export default () => {
       new Float32Array(data.buffer, 8).set(state)
       const news = { _cells: data, paused: player.paused, speed: player.speed, angle: player.angle }
       for (const [k, v] of Object.entries(news)) if (model.get(k) !== v) model.set(k, v)
-      model.save_changes()
+      try { model.save_changes() } catch { /* no Python at the other end any more */ }
     }
     const soon = () => { timer ||= setTimeout(report, REPORT) }
     const take = () => {                                        // Python's state becomes ours

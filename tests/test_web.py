@@ -1,0 +1,532 @@
+"""Creatures in the page: the same numbers as PyTorch, every control in a real browser, and a kind word where they cannot live.
+
+Pages come from the built site; WebGL2 runs in software, so creatures are slow here and a test asks for steps instead of waiting for them.
+"""
+import base64, io, json, struct
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import ROOT, SITE, Visit
+
+from nca_tutorial.core import NCAModel, seed_state
+from nca_tutorial.life import life_step
+from nca_tutorial.playground import export_web
+from nca_tutorial.targets import load_target
+
+NAMES = sorted(f.parent.name for f in (ROOT/'nca_tutorial'/'creatures').glob('*/config.json'))
+BARE = '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><body style="margin:0">'
+TOOLS = """window.bytes = s => Uint8Array.from(atob(s), c => c.charCodeAt(0)).buffer;
+window.base64 = f => { const u = new Uint8Array(f.buffer); let s = ''; for (let i = 0; i < u.length; i += 8192) s += String.fromCharCode(...u.subarray(i, i + 8192)); return btoa(s) };
+window.load = () => import(location.origin + '/_static/nca.js').then(m => { window.nca = m })"""
+
+
+def pack(data): return base64.b64encode(data if isinstance(data, bytes) else np.ascontiguousarray(data).tobytes()).decode()
+def unpack(text, shape): return torch.from_numpy(np.frombuffer(base64.b64decode(text), '<f4').reshape(shape).copy())
+
+
+@pytest.fixture(scope='module')
+def stage(browser, base):
+    "An empty page of the site with the module loaded"
+    with Visit(browser, base, 'stage.html', html=BARE, before=TOOLS) as v:
+        v.page.evaluate('load()')
+        yield v
+
+
+def settle(v, ask="document.querySelector('[data-nca]')"):
+    "Wait until the first creature of a page is awake"
+    v.page.wait_for_function(f"{ask}.nca?.engine", timeout=30_000)
+    return v.page
+
+
+# ---------------------------------------------------------------- the numbers
+
+def random_model(seed=0, **settings):
+    g = torch.Generator().manual_seed(seed)
+    model = NCAModel(generator=g, **settings)
+    with torch.no_grad():
+        for p in list(model.update.parameters())[-2:]: p.copy_((torch.rand(p.shape, generator=g) - 0.5) * 0.05)
+    return model
+
+OTHERS = {
+    'torus, four kernels, no mask': dict(channels=12, hidden=40, kernels=('identity', 'sobel_x', 'sobel_y', 'laplacian'), padding='wrap', alive_threshold=None),
+    'torus with a mask, odd sizes': dict(channels=10, hidden=33, kernels=('sobel_y', 'identity', 'sobel_x'), padding='wrap', output_bias=False),
+    'more channels than a card writes at once': dict(channels=38, hidden=12),
+    'no hidden layer': dict(channels=7, hidden=0, kernels=('identity', 'sobel_x', 'sobel_y', 'laplacian'), padding='wrap', alive_threshold=None),
+    'no hidden layer, zeros': dict(channels=12, hidden=0, kernels=('identity', 'laplacian', 'sobel_x')),
+    'a network larger than a uniform block': dict(channels=16, hidden=400),
+}
+
+def runs(stage, tmp_path, model, x, angle=0.0, steps=(1, 10, 100)):
+    "The largest difference between the page and `NCAModel.step` after so many steps with the same dice"
+    _, channels, h, w = x.shape
+    fires = torch.rand(max(steps), 1, 1, h, w, generator=torch.Generator().manual_seed(3)) < model.fire_rate
+    file, y, want = export_web(model, tmp_path/'x.nca', size=(h, w)), x, {}
+    model.engine = 'dense'
+    with torch.no_grad():
+        for i, fire in enumerate(fires, 1):
+            y = model.step(y, fire=fire, angle=angle)
+            if i in steps: want[i] = y[0]
+    got = stage.page.evaluate("""([file, x, fires, h, w, angle, at]) => {
+        const engine = new nca.Engine(nca.parse(bytes(file)), { height: h, width: w }), dice = new Uint8Array(bytes(fires)), got = {}
+        engine.write(new Float32Array(bytes(x)))
+        for (let i = 0; i < dice.length / (h * w); i++) {
+            engine.step(1, { angle, fire: dice.subarray(i * h * w, (i + 1) * h * w) })
+            if (at.includes(i + 1)) got[i + 1] = base64(engine.read())
+        }
+        const fault = engine.gl.getError()
+        engine.dispose(); engine.gl.getExtension('WEBGL_lose_context').loseContext()
+        return { got, fault } }""", [pack(file.read_bytes()), pack(x.numpy().astype('<f4')), pack(fires.numpy().astype('u1')), h, w, angle, list(steps)])
+    assert not got['fault']
+    return {n: (unpack(got['got'][str(n)], (channels, h, w)) - want[n]).abs().max().item() for n in want}
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_page_and_pytorch_agree_on_every_creature(stage, tmp_path, name):
+    model, g = NCAModel.from_pretrained(name), torch.Generator().manual_seed(0)
+    x = torch.rand(1, model.channels, 36, 40, generator=g) - 0.5
+    if model.alive_threshold is not None:
+        with torch.no_grad(): x = model(seed_state(1, model.channels, (36, 40)), 20, g)
+    far = runs(stage, tmp_path, model, x)
+    assert max(far.values()) < 1e-3, far
+
+
+@pytest.mark.parametrize('angle', [0.0, 33.0])
+@pytest.mark.parametrize('kind', OTHERS)
+def test_page_and_pytorch_agree_on_any_model(stage, tmp_path, kind, angle):
+    model = random_model(**OTHERS[kind])
+    if angle and 'sobel_y' not in model.kernels: pytest.skip('this one cannot be turned')
+    x = torch.rand(1, model.channels, 19, 24, generator=torch.Generator().manual_seed(1)) - 0.3
+    far = runs(stage, tmp_path, model, x, angle, (1, 10, 30))
+    assert max(far.values()) < 1e-3, far
+
+
+@pytest.mark.parametrize('rate', [0.0, 0.3, 1.0])
+def test_dice_of_the_page(stage, tmp_path, rate):
+    "Cells fire at their rate, other cells in each step, and never at 0"
+    model = random_model(channels=4, hidden=0, kernels=('identity', 'laplacian'), alive_threshold=None, fire_rate=rate)
+    with torch.no_grad(): p = list(model.update.parameters()); p[0].zero_(); p[1].fill_(1)      # whoever fires counts one up
+    counts = stage.page.evaluate("""f => { const e = new nca.Engine(nca.parse(bytes(f))); e.write(new Float32Array(4 * 72 * 72)); const one = []
+        for (let i = 0; i < 50; i++) { e.step(); if (i < 2) one.push(base64(e.read())) } one.push(base64(e.read())); e.gl.getExtension('WEBGL_lose_context').loseContext(); return one }""",
+        pack(export_web(model, tmp_path/'x.nca').read_bytes()))
+    first, second, last = (unpack(c, (4, 72, 72))[0] for c in counts)
+    assert abs(last.mean() / 50 - rate) < 0.01
+    if rate == 0.3:
+        assert abs(((second - first) * first).mean() - rate**2) < 0.02                       # two steps, two throws
+        assert abs(last.var() - 50 * rate * (1 - rate)) < 1.5
+        assert last.mean(0).std() < 2 and last.mean(1).std() < 2                             # no stripes
+
+
+def test_hands_of_the_engine(stage, tmp_path):
+    model = random_model()
+    f = pack(export_web(model, tmp_path/'x.nca', size=(20, 30)).read_bytes())
+    def state(js): return unpack(stage.page.evaluate(f"f => {{ const e = new nca.Engine(nca.parse(bytes(f))); {js}; const s = base64(e.read()); e.gl.getExtension('WEBGL_lose_context').loseContext(); return s }}", f), (16, 20, 30))
+    assert torch.equal(state(''), seed_state(1, 16, (20, 30))[0])
+    ones = 'e.write(new Float32Array(16 * 600).fill(1));'
+    y, x = torch.meshgrid(torch.arange(20), torch.arange(30), indexing='ij')
+    assert torch.equal(state(ones + 'e.wound(8, 5, 3)')[7], ((y - 5)**2 + (x - 8)**2 > 9).float())
+    stroke = state(ones + 'e.wound(20, 5, 2, 10, 5)')[0]
+    assert torch.equal(stroke, ((y - 5)**2 + (x - x.clamp(10, 20))**2 > 4).float())
+    for side, kept in dict(left=x >= 15, right=x < 15, top=y >= 10, bottom=y < 10).items():
+        assert torch.equal(state(ones + f'e.cut("{side}")')[3], kept.float()), side
+    planted = state('e.cut("left"); e.cut("right"); e.seed(4, 3)')
+    assert planted[3:, 3, 4].eq(1).all() and planted.sum() == 13
+    torch.testing.assert_close(state('const s = new Float32Array(16 * 600).map((_, i) => Math.sin(i)); e.write(s)'), torch.arange(9600.).sin().view(16, 20, 30), atol=1e-5, rtol=0)
+    for bad in ('e.cut("middle")', 'e.write(new Float32Array(3))', 'e.step(1, { fire: new Uint8Array(3) })'):
+        assert stage.page.evaluate(f"f => {{ const e = new nca.Engine(nca.parse(bytes(f))); try {{ {bad}; return '' }} catch (x) {{ return x.message }} finally {{ e.gl.getExtension('WEBGL_lose_context').loseContext() }} }}", f).endswith('.')
+
+
+# ---------------------------------------------------------------- broken and foreign files
+
+def file_of(name='gecko-grow'): return (SITE/'_static'/'creatures'/f'{name}.nca').read_bytes()
+def with_header(change, numbers=None):
+    data = file_of()
+    length, = struct.unpack('<I', data[4:8])
+    head = json.loads(data[8:8 + length])
+    change(head)
+    text = json.dumps(head).encode()
+    text += b' ' * (-len(text) % 4)
+    return b'NCA1' + struct.pack('<I', len(text)) + text + (data[8 + length:] if numbers is None else numbers)
+
+BROKEN = {
+    'empty': lambda: b'', 'short': lambda: b'NCA1\0\0', 'foreign': lambda: b'PK\3\4' + file_of()[4:], 'a page': lambda: b'<!doctype html><title>404</title>' * 9,
+    'truncated': lambda: file_of()[:-400], 'cut in a number': lambda: file_of()[:-2], 'header only': lambda: file_of()[:300], 'too long': lambda: file_of() + b'\0' * 8,
+    'huge header': lambda: b'NCA1' + struct.pack('<I', 2**32 - 4) + file_of()[8:], 'huge file': lambda: b'NCA1' + b'\0' * 4_100_000,
+    'no JSON': lambda: b'NCA1' + struct.pack('<I', 8) + b'nonsense' + b'\0' * 64, 'a list': lambda: b'NCA1' + struct.pack('<I', 4) + b'[1] ' + b'\0' * 64,
+    'NaN': lambda: file_of()[:-4] + struct.pack('<f', float('nan')), 'infinite': lambda: file_of()[:-8] + struct.pack('<ff', float('inf'), 0),
+    **{f'{k} = {v!r}': (lambda k=k, v=v: with_header(lambda h: h.update({k: v}))) for k, v in [
+        ('channels', 1e9), ('channels', '16'), ('channels', -16), ('hidden', 10**7), ('hidden', 2.5), ('fire_rate', 2), ('fire_rate', None), ('kernels', []), ('kernels', ['identity', 'evil']),
+        ('kernels', 'identity'), ('padding', 'mirror'), ('alive_threshold', 'x'), ('size', [10**6, 10**6]), ('size', [0, 5]), ('size', 72), ('name', 7), ('kind', 'virus'), ('hidden', 64)]},
+}
+
+def test_broken_files_are_refused_with_a_sentence(stage):
+    said = {name: stage.page.evaluate("f => { try { nca.parse(bytes(f)); return null } catch (e) { return e.message } }", pack(make())) for name, make in BROKEN.items()}
+    assert all(s and s.endswith('.') and len(s) < 140 and s.startswith('This') for s in said.values()), said
+
+
+def test_broken_files_in_a_page(browser, base):
+    "A message in its place, the page's own words below it, and nothing in the console"
+    html = BARE + ''.join(f'<div data-nca="{n}" style="width:300px"><em>instead of {n}</em></div>' for n in ('gecko-grow', 'gecko-persist', 'no-such-thing', '../../secret'))
+    with Visit(browser, base, 'broken.html', html=html, before=TOOLS) as v:
+        for n, data in {'gecko-grow': BROKEN['truncated'](), 'gecko-persist': BROKEN['NaN']()}.items():
+            v.ctx.route(f'**/creatures/{n}.nca', lambda route, data=data: route.fulfill(body=data))
+        v.page.evaluate('load().then(() => nca.mountAll())')
+        v.page.wait_for_function("[...document.querySelectorAll('[data-nca]')].every(e => e.nca.stopped)")
+        for e in v.page.locator('[data-nca]').all():
+            note = e.locator('.note p')
+            assert note.is_visible() and e.locator('em').is_visible() and len(note.inner_text()) > 30
+        v.page.evaluate("nca.mount(document.body.appendChild(document.createElement('div')), { model: new ArrayBuffer(40) })")
+        assert v.page.locator('.note').count() == 5
+        assert not v.faults, v.faults
+
+
+def test_missing_file_and_lost_connection(browser, base):
+    html = BARE + '<div data-nca="gecko-grow"></div><div data-nca="gecko-persist"></div>'
+    with Visit(browser, base, 'missing.html', html=html, before=TOOLS) as v:
+        v.ctx.route('**/creatures/gecko-grow.nca', lambda route: route.fulfill(status=404, body='no'))
+        v.ctx.route('**/creatures/gecko-persist.nca', lambda route: route.abort())
+        v.page.evaluate('load().then(() => nca.mountAll())')
+        v.page.wait_for_function("[...document.querySelectorAll('[data-nca]')].every(e => e.nca.stopped)")
+        assert '404' in v.page.locator('.note').first.inner_text() and 'connection' in v.page.locator('.note').last.inner_text()
+        assert not [f for f in v.faults if 'error:' in f.split('console')[0] and 'Uncaught' in f], v.faults
+
+
+NO_WEBGL = "HTMLCanvasElement.prototype.getContext = new Proxy(HTMLCanvasElement.prototype.getContext, { apply: (f, me, [kind, ...rest]) => kind === 'webgl2' ? null : Reflect.apply(f, me, [kind, ...rest]) })"
+NO_FLOAT = "WebGL2RenderingContext.prototype.getExtension = new Proxy(WebGL2RenderingContext.prototype.getExtension, { apply: (f, me, [name]) => name === 'EXT_color_buffer_float' ? null : Reflect.apply(f, me, [name]) })"
+
+@pytest.mark.parametrize('before, said', [(NO_WEBGL, 'WebGL2'), (NO_FLOAT, 'float textures')])
+def test_film_where_it_cannot_live(browser, base, before, said):
+    with Visit(browser, base, 'index.html', before=before) as v:
+        note = v.page.locator('[data-nca] .note')
+        note.wait_for()
+        assert said in note.inner_text() and v.page.locator('[data-nca] img').is_visible()
+        assert not v.faults, v.faults
+
+
+# ---------------------------------------------------------------- hands on the page
+
+def mse(page, target, ask="document.querySelector('[data-nca]')"):
+    x = unpack(page.evaluate(f'base64({ask}.nca.engine.read())'), (16, *target.shape[1:]))
+    return (x[:4] - target).square().mean().item()
+
+def picture(page, selector='[data-nca] canvas'):
+    from PIL import Image
+    return np.asarray(Image.open(io.BytesIO(page.locator(selector).first.screenshot())).convert('RGB')).astype(int)
+
+def greens(rgb): return int(((rgb[..., 1] > rgb[..., 0] + 30) & (rgb[..., 1] > rgb[..., 2] + 30)).sum())
+
+def drag(page, start, end, selector='[data-nca] canvas'):
+    box = page.locator(selector).first.bounding_box()
+    at = lambda p: (box['x'] + p[0] * box['width'], box['y'] + p[1] * box['height'])
+    page.mouse.move(*at(start)); page.mouse.down(); page.mouse.move(*at(end), steps=5); page.mouse.up()
+
+
+def test_wounded_gecko_heals(browser, base):
+    "The reader's mouse cuts through it, and it comes back; looked at in the numbers and in the pixels"
+    target = load_target(ROOT/'images'/'gecko.png')
+    with Visit(browser, base, 'index.html', before=TOOLS) as v:
+        page = settle(v)
+        page.locator('[data-do=play], [data-do=pause]').first.click()                        # stop the clock: steps are asked for
+        page.evaluate("document.querySelector('[data-nca]').nca.engine.step(150); document.querySelector('[data-nca]').nca.paint()")
+        whole, green = mse(page, target), greens(picture(page))
+        drag(page, (.2, .45), (.8, .55))
+        hurt, less = mse(page, target), greens(picture(page))
+        page.evaluate("document.querySelector('[data-nca]').nca.engine.step(250); document.querySelector('[data-nca]').nca.paint()")
+        healed, again = mse(page, target), greens(picture(page))
+        assert whole < 1.5e-3 and hurt > 10 * whole and healed < 1.5e-3, (whole, hurt, healed)
+        assert less < .85 * green and again > .93 * green, (green, less, again)
+        assert not v.faults, v.faults
+
+
+def test_every_control(browser, base, tmp_path):
+    with Visit(browser, base, 'index.html', before=TOOLS, accept_downloads=True) as v:
+        page = settle(v)
+        do = lambda name: page.locator(f'[data-nca] [data-do={name}]').first
+        me = lambda js: page.evaluate(f"(() => {{ const p = document.querySelector('[data-nca]').nca; return {js} }})()")
+        alpha = "[...p.engine.read().slice(3 * 5184, 4 * 5184)]"
+        page.wait_for_function("document.querySelector('[data-nca]').nca.engine.steps > 3")
+        page.get_by_role('button', name='Pause').click()
+        still = me('p.engine.steps')
+        page.wait_for_timeout(300)
+        assert me('p.engine.steps') == still and me('p.paused')
+        do('step').click()
+        assert me('p.engine.steps') == still + 1 and page.locator('.age').inner_text() == f'step {still + 1}'
+        me('p.engine.step(100)')
+        do('cut').click()
+        a = np.array(me(alpha)).reshape(72, 72)
+        assert a[:, 36:].max() == 0 and a[:, :36].max() > .5
+        do('wound').click()
+        drag(page, (.3, .5), (.5, .5))
+        assert page.locator('.hint').evaluate('e => getComputedStyle(e).opacity') in '01' and not me('p.hint.textContent')
+        b = np.array(me(alpha)).reshape(72, 72)
+        assert b.sum() < a.sum()
+        do('plant').click()
+        assert do('plant').get_attribute('aria-pressed') == 'true' and do('wound').get_attribute('aria-pressed') == 'false'
+        box = page.locator('[data-nca] canvas').bounding_box()
+        page.mouse.click(box['x'] + box['width'] * .9, box['y'] + box['height'] * .1)
+        c = np.array(me(alpha)).reshape(72, 72)
+        assert c[:12, 60:].max() == 1 and (c != b).sum() == 1
+        do('reset').click()
+        assert np.array(me(alpha)).sum() == 1 and me('p.engine.steps') == 0
+        do('more').click()
+        assert do('more').get_attribute('aria-expanded') == 'true'
+        for name, key, value, ask in (('brush', 'End', 20, 'p.brush'), ('speed', 'End', 240, 'p.speed'), ('turn', 'End', 180, 'Math.abs(p.angle)')):
+            do(name).focus()
+            page.keyboard.press(key)
+            assert me(ask) == value, name
+        do('turn').fill('90')
+        page.get_by_role('button', name='Play').click()
+        page.wait_for_function("document.querySelector('[data-nca]').nca.engine.steps > 20", timeout=30_000)
+        page.get_by_role('button', name='Pause').click()
+        plain = picture(page)
+        do('channel').select_option('7')
+        shown = picture(page)
+        assert np.abs(plain - shown).max() > 60 and me('p.channel') == 7
+        do('channel').select_option('')
+        names = do('creature').locator('option').all_inner_texts()
+        assert len(names) == sum(NCAModel.from_pretrained(n).alive_threshold is not None for n in NAMES)
+        do('creature').select_option('mushroom-grow')
+        page.wait_for_function("document.querySelector('[data-nca]').nca.model.name === 'mushroom-grow'")
+        assert np.array(me(alpha)).sum() == 1
+        page.get_by_role('button', name='Play').click()
+        do('film').click()
+        link = page.locator('[data-nca] a[download]')
+        link.wait_for(timeout=20_000)
+        with page.expect_download() as d: link.click()
+        d.value.save_as(tmp_path/'film.webm')
+        data = (tmp_path/'film.webm').read_bytes()
+        assert d.value.suggested_filename == 'mushroom-grow.webm' and data[:4] == b'\x1a\x45\xdf\xa3' and len(data) > 2000
+        do('full').click()
+        page.wait_for_function("document.querySelector('[data-nca]').shadowRoot.fullscreenElement || document.fullscreenElement")
+        page.evaluate('document.exitFullscreen()')
+        assert not v.faults, v.faults
+
+
+def test_everything_from_the_keyboard(browser, base):
+    with Visit(browser, base, 'index.html', before=TOOLS) as v:
+        page = settle(v)
+        me = lambda js: page.evaluate(f"(() => {{ const p = document.querySelector('[data-nca]').nca; return {js} }})()")
+        page.locator('[data-nca] canvas').focus()
+        page.keyboard.press('p')
+        assert me('p.paused')
+        me('p.engine.step(100)')
+        count = '[...p.engine.read().slice(3 * 5184, 4 * 5184)].filter(a => a > .1).length'
+        before, scroll = me(count), page.evaluate('scrollY')
+        for _ in range(3): page.keyboard.press('ArrowUp')
+        page.keyboard.press('Shift+ArrowLeft')
+        assert me('[p.cursor.x, p.cursor.y]') == [28, 33] and page.evaluate('scrollY') == scroll, 'the page must not scroll under the cursor'
+        assert page.locator('.ring.on').count() == 1
+        page.keyboard.press('Space')
+        hurt = me(count)
+        assert hurt < before - 20
+        page.keyboard.press(']')
+        page.keyboard.press('x')
+        assert me(count) < hurt and me('p.brush') == 6
+        page.keyboard.press('.')
+        assert me('p.engine.steps') == 101
+        page.keyboard.press('r')
+        page.keyboard.press('s')
+        page.keyboard.press('Enter')
+        assert me('p.tool') == 'plant' and me(count) == 2
+        page.keyboard.press(';')
+        assert me('p.angle') == 15
+        page.keyboard.press('w')
+        page.keyboard.press('Tab')
+        focused = page.evaluate("document.querySelector('[data-nca]').shadowRoot.activeElement.dataset.do")
+        assert focused == 'wound'
+        assert page.evaluate("getComputedStyle(document.querySelector('[data-nca]').shadowRoot.activeElement).outlineStyle") == 'solid', 'focus must be seen'
+        assert not v.faults, v.faults
+
+
+def test_words_for_screen_readers(browser, base):
+    for name in ('index', 'life'):
+        with Visit(browser, base, f'{name}.html', before=TOOLS) as v:
+            v.page.locator('[data-do=more]').first.scroll_into_view_if_needed()
+            v.page.locator('[data-do=more]').first.click()
+            bare = v.page.evaluate("""() => [...document.querySelectorAll('[data-nca], [data-life]')].flatMap(e => [...e.shadowRoot.querySelectorAll('button, input, select, canvas, [role=group], [role=toolbar]')])
+                .filter(e => !(e.getAttribute('aria-label') || e.innerText || '').trim()).map(e => e.outerHTML)""")
+            assert not bare, bare
+            assert v.page.locator('[role=status][aria-live=polite]').count() >= 1
+            v.page.locator('[data-do=reset], [data-do=random]').first.click()
+            assert v.page.locator('[role=status]').first.inner_text()
+
+
+@pytest.mark.parametrize('name', ['index', 'regeneration'])
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_on_a_phone(browser, base, name, scheme):
+    with Visit(browser, base, f'{name}.html', 390, 844, scheme, before=TOOLS, has_touch=True, is_mobile=True) as v:
+        v.page.locator('[data-nca]').first.scroll_into_view_if_needed()
+        page = settle(v)
+        assert page.evaluate('document.documentElement.scrollWidth') <= 390
+        page.locator('[data-do=more]').first.tap()
+        small = page.evaluate("""() => [...document.querySelector('[data-nca]').shadowRoot.querySelectorAll('button, select, input')].filter(e => e.offsetParent)
+            .map(e => [e.dataset.do, e.getBoundingClientRect()]).filter(([, r]) => r.height < 24 || r.width < 36 || r.right > innerWidth).map(([n, r]) => [n, r.width, r.height])""")
+        assert not small, small
+        cut = page.evaluate("() => [...document.querySelector('[data-nca]').shadowRoot.querySelectorAll('.bar button span')].filter(e => e.scrollWidth > e.parentElement.clientWidth).map(e => e.innerText)")
+        assert not cut, f'labels that do not fit: {cut}'
+        lines = page.evaluate("""() => [...document.querySelector('[data-nca]').shadowRoot.querySelectorAll('p, label span')].filter(e => e.offsetParent && e.innerText)
+            .map(e => [e.innerText, e.getBoundingClientRect().height / parseFloat(getComputedStyle(e).lineHeight)]).filter(([t, n]) => n > 2.9)""")
+        assert not lines, f'more than two lines: {lines}'
+        page.locator('[data-do=pause], [data-do=play]').first.tap()
+        page.evaluate("document.querySelector('[data-nca]').nca.engine.step(60)")
+        count = "[...document.querySelector('[data-nca]').nca.engine.read().slice(3 * 5184, 4 * 5184)].filter(a => a > .1).length"
+        before = page.evaluate(count)
+        page.locator('[data-nca] canvas').first.tap()                                        # a finger
+        assert page.evaluate(count) < before - 20
+        assert not v.faults, v.faults
+
+
+# ---------------------------------------------------------------- manners
+
+def test_no_motion_for_those_who_ask(browser, base):
+    with Visit(browser, base, 'index.html', before=TOOLS, reduced_motion='reduce') as v:
+        page = settle(v)
+        steps = page.evaluate("document.querySelector('[data-nca]').nca.engine.steps")
+        page.wait_for_timeout(400)
+        assert page.evaluate("document.querySelector('[data-nca]').nca.engine.steps") == steps == 100
+        assert greens(picture(page)) > 1000, 'a grown creature stands there'
+        page.get_by_role('button', name='Play').click()
+        page.wait_for_function(f"document.querySelector('[data-nca]').nca.engine.steps > {steps}")
+        assert not v.faults, v.faults
+
+
+def test_rests_out_of_sight(browser, base):
+    "Out of view it stops; far away it gives its graphics context back and goes on later from the same state; a hidden tab stops it too"
+    html = BARE + '<div data-nca="gecko-grow" style="width:300px"></div><div style="height:9000px"></div>'
+    with Visit(browser, base, 'rest.html', html=html, before=TOOLS) as v:
+        v.page.evaluate('load().then(() => nca.mountAll())')
+        page, ask = settle(v), "document.querySelector('[data-nca]').nca"
+        page.wait_for_function(f'{ask}.engine.steps > 5')
+        page.evaluate("Object.defineProperty(document, 'hidden', { value: true, configurable: true }); document.dispatchEvent(new Event('visibilitychange'))")
+        page.wait_for_timeout(150)
+        steps = page.evaluate(f'{ask}.engine.steps')
+        page.wait_for_timeout(300)
+        assert page.evaluate(f'{ask}.engine.steps') == steps, 'a hidden tab'
+        page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+        page.wait_for_function(f'{ask}.engine.steps > {steps}')
+        page.evaluate('scrollTo(0, 1200)')
+        page.wait_for_timeout(300)
+        steps = page.evaluate(f'{ask}.engine.steps')
+        page.wait_for_timeout(300)
+        assert page.evaluate(f'{ask}.engine.steps') == steps and page.evaluate(f'!!{ask}.engine'), 'just out of view'
+        page.evaluate('scrollTo(0, 8000)')
+        page.wait_for_function(f'!{ask}.engine')
+        kept = page.evaluate(f'base64({ask}.read())')
+        page.evaluate(f"{ask}.pause(); scrollTo(0, 0)")
+        page.wait_for_function(f'{ask}.engine')
+        assert page.evaluate(f'base64({ask}.engine.read())') == kept and page.evaluate(f'{ask}.engine.steps') == steps
+        assert not v.faults, v.faults
+
+
+def test_many_on_one_page(browser, base):
+    "More than a browser has contexts for: those in view live, and nothing is lost"
+    html = BARE + ''.join(f'<div data-nca="{NAMES[i % len(NAMES)]}" style="width:260px"></div>' for i in range(24))
+    with Visit(browser, base, 'many.html', html=html, before=TOOLS) as v:
+        v.page.evaluate('load().then(() => nca.mountAll())')
+        page = settle(v)
+        for i in range(0, 24, 3):
+            page.locator('[data-nca]').nth(i).scroll_into_view_if_needed()
+            page.wait_for_function(f"document.querySelectorAll('[data-nca]')[{i}].nca.engine?.steps >= 1", timeout=30_000)
+        assert page.evaluate("[...document.querySelectorAll('[data-nca]')].filter(e => e.nca.engine).length") <= 12
+        page.evaluate("for (const e of document.querySelectorAll('[data-nca]')) e.nca.dispose()")
+        assert not v.faults, v.faults
+
+
+def test_lost_graphics_card(browser, base):
+    with Visit(browser, base, 'index.html', before=TOOLS) as v:
+        page, ask = settle(v), "document.querySelector('[data-nca]').nca"
+        page.evaluate(f"window.old = {ask}.engine; old.gl.getExtension('WEBGL_lose_context').loseContext()")
+        page.wait_for_function(f'{ask}.engine && {ask}.engine !== old', timeout=10_000)
+        page.wait_for_function(f'{ask}.engine.steps > 1', timeout=10_000)
+        assert not [f for f in v.faults if 'CONTEXT_LOST' not in f], v.faults
+
+
+def test_nobody_left(browser, base):
+    "When the last cell has died, the page says what can be done"
+    with Visit(browser, base, 'index.html', before=TOOLS) as v:
+        page, ask = settle(v), "document.querySelector('[data-nca]').nca"
+        page.evaluate(f"{ask}.cut('left'); {ask}.cut('right')")
+        page.wait_for_function(f"{ask}.hint.textContent.startsWith('Nobody')", timeout=20_000)
+        page.evaluate(f'{ask}.reset()')
+        assert not page.evaluate(f"{ask}.hint.textContent")
+
+
+def test_colours_of_the_page(browser, base):
+    "The card follows the page's own switch between day and night, whatever the system prefers"
+    with Visit(browser, base, 'index.html', scheme='dark') as v:
+        settle(v)
+        card = lambda: sum(int(c) for c in v.page.evaluate("getComputedStyle(document.querySelector('[data-nca]').shadowRoot.querySelector('.card')).backgroundColor").split('(')[1].strip(')').split(',')[:3])
+        v.page.evaluate("document.documentElement.dataset.theme = 'light'")
+        day = card()
+        v.page.evaluate("document.documentElement.dataset.theme = 'dark'")
+        assert day > 650 > 250 > card()
+
+
+# ---------------------------------------------------------------- Life
+
+def test_life_board(browser, base):
+    with Visit(browser, base, 'life.html') as v:
+        page = v.page
+        board = page.locator('[data-life]').first
+        board.scroll_into_view_if_needed()
+        do = lambda name: board.locator(f'[data-do={name}]').first
+        me = lambda js: page.evaluate(f"(() => {{ const p = document.querySelector('[data-life]').nca; return {js} }})()")
+        world = lambda: torch.tensor(me('[...p.cells]'), dtype=torch.uint8).view(me('p.height'), me('p.width'))
+        page.wait_for_function("document.querySelector('[data-life]').nca.generation > 2", timeout=15_000)
+        do('random').click()
+        if not me('p.paused'): page.get_by_role('button', name='Pause').first.click()
+        soup = world()
+        assert .2 < soup.float().mean() < .4
+        do('step').click()
+        assert torch.equal(world(), life_step(soup, wrap=True))
+        do('more').click()
+        board.get_by_role('button', name='Edges meet').click()
+        soup = world()
+        do('step').click()
+        assert torch.equal(world(), life_step(soup, wrap=False))
+        do('clear').click()
+        assert not world().any()
+        drag(page, (.5, .5), (.52, .5), '[data-life] canvas')
+        drawn = world()
+        assert drawn.any() and drawn.sum() <= 4
+        drag(page, (.5, .5), (.52, .5), '[data-life] canvas')
+        assert not world().any(), 'a stroke that starts on a living cell wipes'
+        do('pattern').select_option('Gosper gun')
+        gun = world()
+        assert gun.sum() == 36
+        for _ in range(30): me('p.step()')
+        assert world().sum() == 41 and torch.equal(world()[:12, :40] & gun[:12, :40], gun[:12, :40]), 'the gun is back, and has fired'
+        for name in do('pattern').locator('option').all_inner_texts():
+            do('pattern').select_option(name)
+            assert world().any()
+        page.locator('[data-life] canvas').focus()
+        do('clear').click()
+        page.locator('[data-life] canvas').focus()
+        page.keyboard.press('ArrowRight'); page.keyboard.press('Space')
+        assert world().sum() == 1
+        do('speed').fill('60')
+        page.keyboard.press('Tab')
+        board.get_by_role('button', name='Play').click()
+        page.wait_for_function("document.querySelector('[data-life]').nca.generation > 3")
+        assert not world().any(), 'a lonely cell dies'
+        assert not v.faults, v.faults
+
+
+# ---------------------------------------------------------------- weight, and where they live
+
+def test_weight_of_living_things():
+    module = (SITE/'_static'/'nca.js').stat().st_size
+    assert module == (ROOT/'nca_tutorial'/'web'/'nca.js').stat().st_size and module <= 100_000
+    files = {f.stem: f.stat().st_size for f in (SITE/'_static'/'creatures').glob('*.nca')}
+    assert sorted(files) == NAMES and max(files.values()) <= 40_000
+    assert [c['name'] for c in json.loads((SITE/'_static'/'creatures'/'index.json').read_text())] == NAMES
+
+
+def test_where_they_live():
+    from test_site import Page
+    homes = Counter({p: (SITE/f'{p}.html').read_text(encoding='utf-8').count('data-nca=') for p in ('index', 'core', 'growing', 'pool', 'regeneration', 'breaking')})
+    assert all(homes[p] for p in homes) and homes['regeneration'] >= 2 and 'data-life=' in (SITE/'life.html').read_text(encoding='utf-8')
+    readme = (ROOT/'README.md').read_text(encoding='utf-8')
+    assert '<img class="cover-art" src="images/growing.webp"' in readme, 'GitHub shows a film instead'
