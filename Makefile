@@ -52,8 +52,9 @@ pytest: $(ENV) site ## run tests/, the pages in a browser included
 lab: $(ENV) ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter-lab nbs
 
-bench: $(ENV) ## measure the engines side by side: a table, and benchmarks/results.json
+bench: $(ENV) ## measure the engines side by side, and the live pages: tables, benchmarks/results.json and web.json
 	@$(PY) benchmarks/bench.py
+	@$(PY) benchmarks/web.py
 
 seeds: $(ENV) ## train from many seeds and count the collapses: benchmarks/seeds.json (hours)
 	@$(PY) benchmarks/seeds.py

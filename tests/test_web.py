@@ -133,7 +133,7 @@ def test_hands_of_the_engine(stage, tmp_path):
         assert torch.equal(state(ones + f'e.cut("{side}")')[3], kept.float()), side
     planted = state('e.cut("left"); e.cut("right"); e.seed(4, 3)')
     assert planted[3:, 3, 4].eq(1).all() and planted.sum() == 13
-    torch.testing.assert_close(state('const s = new Float32Array(16 * 600).map((_, i) => Math.sin(i)); e.write(s)'), torch.arange(9600.).sin().view(16, 20, 30), atol=1e-5, rtol=0)
+    torch.testing.assert_close(state('e.write(new Float32Array(16 * 600).map((_, i) => Math.sin(i)))'), torch.arange(9600.).sin().view(16, 20, 30), atol=1e-5, rtol=0)
     for bad in ('e.cut("middle")', 'e.write(new Float32Array(3))', 'e.step(1, { fire: new Uint8Array(3) })'):
         assert stage.page.evaluate(f"f => {{ const e = new nca.Engine(nca.parse(bytes(f))); try {{ {bad}; return '' }} catch (x) {{ return x.message }} finally {{ e.gl.getExtension('WEBGL_lose_context').loseContext() }} }}", f).endswith('.')
 
@@ -324,8 +324,9 @@ def test_everything_from_the_keyboard(browser, base):
         page.keyboard.press(']')
         page.keyboard.press('x')
         assert me(count) < hurt and me('p.brush') == 6
+        steps = me('p.engine.steps')
         page.keyboard.press('.')
-        assert me('p.engine.steps') == 101
+        assert me('p.engine.steps') == steps + 1
         page.keyboard.press('r')
         page.keyboard.press('s')
         page.keyboard.press('Enter')
