@@ -7,7 +7,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/playground.html.md"""
 # %% auto #0
 __all__ = ['QUICK', 'export_web', 'Playground', 'export_html', 'Easel']
 
-# %% ../nbs/11_playground.ipynb #c7b934c4
+# %% ../nbs/11_playground.ipynb #b5349a64
 import base64, html, io, json, math, re, struct, threading, time
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +26,7 @@ from .regeneration import cut_disc
 from .train import Callback, SeedSource, StopTraining, train as fit
 from .viz import as_image
 
-# %% ../nbs/11_playground.ipynb #463caa37
+# %% ../nbs/11_playground.ipynb #b5da6e98
 def _grid(size):
     "A side, or (height, width), as two whole numbers."
     sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
@@ -56,7 +56,7 @@ def _layers(model):
             yield layer.weight.flatten(1)
             yield torch.zeros_like(layer.weight[:, 0, 0, 0]) if layer.bias is None else layer.bias
 
-# %% ../nbs/11_playground.ipynb #9fbeba1b
+# %% ../nbs/11_playground.ipynb #27fc4b18
 _HEADER = ("channels", "hidden", "fire_rate", "kernels", "padding", "alive_threshold")
 
 def _web_bytes(model, name, size):
@@ -71,7 +71,7 @@ def _web_bytes(model, name, size):
     numbers = torch.cat([w.detach().flatten().float().cpu() for w in _layers(model)])
     return b"NCA1" + struct.pack("<I", len(text)) + text + numbers.numpy().astype("<f4").tobytes()
 
-# %% ../nbs/11_playground.ipynb #b5d10bcd
+# %% ../nbs/11_playground.ipynb #7da7d601
 def export_web(
     model: NCAModel,  # a creature or a texture
     path: str | Path,  # file to write, usually NAME.nca; its folder is made if it does not exist
@@ -85,7 +85,7 @@ def export_web(
     _replace_files(path.parent, {path.name: data})
     return path
 
-# %% ../nbs/11_playground.ipynb #a6ae7d07
+# %% ../nbs/11_playground.ipynb #32089598
 def _disc(height, width, x, y, radius, wrap=False):
     "Which cells lie within `radius` of column `x` and row `y`: (H, W) bool."
     for name, value in dict(x=x, y=y, radius=radius).items(): _check_number(name, value)
@@ -94,7 +94,7 @@ def _disc(height, width, x, y, radius, wrap=False):
     if wrap: across, down = torch.minimum(across, (width - across).abs()), torch.minimum(down, (height - down).abs())
     return down[:, None]**2 + across**2 <= radius**2 + 1e-3
 
-# %% ../nbs/11_playground.ipynb #0645c1b2
+# %% ../nbs/11_playground.ipynb #3edbecb4
 def _pack(x, steps, count):
     "A state (C, H, W) as bytes for the page, behind the count of changes made in Python and the number of steps."
     return struct.pack("<II", count, steps) + x.detach().float().cpu().contiguous().numpy().astype("<f4").tobytes()
@@ -107,7 +107,7 @@ def _unpack(data, shape):
     if not x.isfinite().all(): raise ValueError("a state with NaN or infinite values")
     return x, steps, count
 
-# %% ../nbs/11_playground.ipynb #d340382f
+# %% ../nbs/11_playground.ipynb #1e6f8439
 def _web(name): return (files("nca_tutorial") / "web" / name).read_text(encoding="utf-8")
 
 class _Guarded(AnyWidget):
@@ -130,7 +130,7 @@ class _Guarded(AnyWidget):
         picture.save(png, "png")
         return data | {"image/png": png.getvalue()}, meta
 
-# %% ../nbs/11_playground.ipynb #a3ec7144
+# %% ../nbs/11_playground.ipynb #11ea4432
 class Playground(_Guarded):
     "A living creature under your hands, and in `state` what your hands made of it."
     weights = Bytes().tag(sync=True)
@@ -182,10 +182,10 @@ class Playground(_Guarded):
 
     def __repr__(self): return f"Playground({self._shape[1]}×{self._shape[2]} cells, {self.steps} steps)"
 
-# %% ../nbs/11_playground.ipynb #501ab00f
+# %% ../nbs/11_playground.ipynb #8788f522
 from fastcore.basics import patch
 
-# %% ../nbs/11_playground.ipynb #27e4acbb
+# %% ../nbs/11_playground.ipynb #94346aa8
 @patch(as_prop=True)
 def state(self: Playground) -> Tensor:  # (C, H, W)
     "What the creature is now, a copy; assign to it, and the page goes on from there."
@@ -199,7 +199,7 @@ def state(self: Playground, x):
     _check_state(x[None], x.shape[0])
     self._put(x, self.steps)
 
-# %% ../nbs/11_playground.ipynb #c116b494
+# %% ../nbs/11_playground.ipynb #a8e0ad3d
 @patch(as_prop=True)
 def steps(self: Playground) -> int:
     "Automaton steps since the start."
@@ -221,7 +221,7 @@ def step(
     x, steps, _ = _unpack(self._cells, self._shape)
     self._put(self.model(x[None], n, self.generator, self.angle)[0], steps + n)
 
-# %% ../nbs/11_playground.ipynb #8c423eab
+# %% ../nbs/11_playground.ipynb #8f613478
 @patch
 def wound(
     self: Playground,
@@ -244,7 +244,7 @@ def cut(
     halves[side].zero_()
     self.state = x
 
-# %% ../nbs/11_playground.ipynb #96278c6d
+# %% ../nbs/11_playground.ipynb #18f46fe2
 @patch
 def seed(
     self: Playground,
@@ -270,13 +270,13 @@ def pause(self: Playground):
     "Hold the page; its state is then `state`."
     self.paused = True
 
-# %% ../nbs/11_playground.ipynb #122e70c2
+# %% ../nbs/11_playground.ipynb #e854e424
 def _data_url(picture):
     png = io.BytesIO()
     picture.save(png, "png")
     return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
 
-# %% ../nbs/11_playground.ipynb #33cfe650
+# %% ../nbs/11_playground.ipynb #0fd771f8
 @torch.no_grad()
 def export_html(
     model: NCAModel,  # a creature or a texture
@@ -298,13 +298,13 @@ def export_html(
     _replace_files(path.parent, {path.name: page.encode()})
     return path
 
-# %% ../nbs/11_playground.ipynb #b77f5ef6
+# %% ../nbs/11_playground.ipynb #a2bf254d
 QUICK = (
-    dict(steps=200, batch=2, rollout=(24, 36), lr=5e-3, lr_drops=()),
-    dict(steps=700, batch=4, rollout=(16, 32), lr=3e-3, lr_drops=((0.6, 0.4), (0.85, 0.4))),
+    dict(steps=300, batch=2, rollout=(24, 36), lr=5e-3, lr_drops=()),
+    dict(steps=600, batch=4, rollout=(16, 32), lr=3e-3, lr_drops=((0.6, 0.4), (0.85, 0.4))),
 )
 
-# %% ../nbs/11_playground.ipynb #e7678b92
+# %% ../nbs/11_playground.ipynb #346b60d7
 class _Watch(Callback):
     "Tells how a run goes, some times a second, and ends it when asked."
     def __init__(
@@ -321,7 +321,7 @@ class _Watch(Callback):
             self.told = time.monotonic()
         if self.stop.is_set(): raise StopTraining
 
-# %% ../nbs/11_playground.ipynb #29ec1d82
+# %% ../nbs/11_playground.ipynb #d04b9134
 def _to_bytes(picture):
     "(4, H, W) premultiplied -> RGBA bytes, not premultiplied, row by row."
     rgb, alpha = picture[:3], picture[3:].clamp(0, 1)
@@ -333,7 +333,7 @@ def _from_bytes(data, size):
     rgba = torch.frombuffer(bytearray(data), dtype=torch.uint8).view(size, size, 4).permute(2, 0, 1).float() / 255
     return torch.cat([rgba[:3] * rgba[3:], rgba[3:]])
 
-# %% ../nbs/11_playground.ipynb #76ae0ed9
+# %% ../nbs/11_playground.ipynb #e57fdacd
 class Easel(_Guarded):
     "A drawing board whose drawing becomes a creature, while you watch."
     size = Int(28).tag(sync=True)
@@ -373,7 +373,7 @@ class Easel(_Guarded):
         try:
             if wish == "train" or wish == "stop": wishes[wish]()
             elif isinstance(wish, str) and wish in wishes and self.model: wishes[wish](content.get("name"))
-        except (ValueError, RuntimeError, OSError) as e: self._tell(message=str(e), bad=True)
+        except Exception as e: self._tell(message=str(e), bad=True)
 
     def _trust(self, name, value):
         return name == "_ink" and isinstance(value, bytes) and len(value) == 4 * self.size**2
@@ -386,7 +386,7 @@ class Easel(_Guarded):
 
     def __repr__(self): return f"Easel({self.size}×{self.size} cells, {self._told['phase']})"
 
-# %% ../nbs/11_playground.ipynb #ea32dfb4
+# %% ../nbs/11_playground.ipynb #c69889d8
 @patch(as_prop=True)
 def drawing(self: Easel) -> Tensor:  # (4, size, size), premultiplied
     "What is on the board, a copy; assign to it to put something there."
@@ -411,7 +411,7 @@ def training(self: Easel) -> bool:
     "Whether a training is under way."
     return self._thread is not None and self._thread.is_alive()
 
-# %% ../nbs/11_playground.ipynb #3c70dcd4
+# %% ../nbs/11_playground.ipynb #90e89414
 @patch
 def _place(self: Easel, name, ending=""):
     "A free path in our folder from a name that a page sent; only letters, digits and dashes are taken from it."
@@ -431,19 +431,18 @@ def _export(self: Easel, name):
     export_html(self.model, path, name, self._world)
     self._tell(message=f"Written to {path}: a page that works anywhere, offline.", bad=False)
 
-# %% ../nbs/11_playground.ipynb #5a5844f6
+# %% ../nbs/11_playground.ipynb #d4c3b4f8
 @patch
 def _news(self: Easel, run, done, steps, empty):
     "One look at a run: numbers, curve and picture for the page."
     self.losses = done + run.history.losses
-    now = len(self.losses)
-    bins = [self.losses[i * now // 100:max((i + 1) * now // 100, i * now // 100 + 1)] for i in range(min(100, now))] \
-        if now > 100 else [[loss] for loss in self.losses]
+    now, seconds = len(self.losses), time.monotonic() - self._began
+    finite = [loss if math.isfinite(loss) else 1e3 for loss in self.losses]         # JSON knows no infinity
+    few = max(1, now // 100)
     with self._door:
         self._preview = _to_bytes(to_rgba(run.states[0]).nan_to_num())
-        self._curve = [sum(b) / len(b) for b in bins]
-        seconds = time.monotonic() - self._began
-        self._tell(step=now, steps=steps, seconds=seconds, error=run.history.final(), empty=empty)
+        self._curve = [sum(part) / len(part) for i in range(0, now, few) if (part := finite[i:i + few])]
+        self._tell(step=now, steps=steps, seconds=seconds, error=sum(finite[-20:]) / len(finite[-20:]), empty=empty)
 
 @patch
 def _fit(self: Easel, target, stages, seed):
@@ -466,7 +465,7 @@ def _fit(self: Easel, target, stages, seed):
         self._failure = e
         self._tell(phase="failed", message=f"The training failed: {e}", bad=True)
 
-# %% ../nbs/11_playground.ipynb #d1ce3c33
+# %% ../nbs/11_playground.ipynb #a4d8d088
 @patch
 def train(
     self: Easel,

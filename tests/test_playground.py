@@ -12,7 +12,7 @@ from nca_tutorial.core import NCAModel, seed_state
 from nca_tutorial.playground import Easel, Playground, export_html, export_web, _from_bytes, _pack, _to_bytes
 
 CHROME = ['--no-sandbox', '--disable-dev-shm-usage', '--use-angle=swiftshader', '--enable-unsafe-swiftshader']
-JUPYTERS_OWN = re.compile(r'^$')                # what JupyterLab itself says on the console, by its words
+JUPYTERS_OWN = re.compile(r'^Plugin @jupyterlab/\S+ (is taking too long to activate|\(with \d+ dependants\) took [\d.]+ms to activate)')     # what Lab says of itself on a busy machine
 
 
 def read_web(path):

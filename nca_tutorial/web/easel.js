@@ -307,7 +307,7 @@ async function render({ model, el }) {
     main.classList.toggle('stop', now)
     bar.firstChild.style.width = `${100 * (t.steps ? t.step / t.steps : 0)}%`
     bar.hidden = facts.hidden = !t.phase || t.phase === 'idle'
-    facts.textContent = t.step ? `${t.step} of ${t.steps} steps · ${Math.round(t.seconds)} s · error ${t.error.toPrecision(2)} (empty: ${t.empty.toPrecision(2)})` : ''
+    facts.textContent = t.step ? `step ${t.step} of ${t.steps} · ${Math.round(t.seconds)} s · error ${t.error.toPrecision(2)} (empty ${t.empty.toPrecision(2)})` : ''
     say(t.message, t.phase === 'failed')
     keep.hidden = now || !model.get('_weights')?.byteLength
     draw()
