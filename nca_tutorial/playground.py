@@ -311,7 +311,7 @@ class _Watch(Callback):
         self,
         tell,  # called with the run
         stop: threading.Event,  # set by whoever wants the run to end
-        every: float = 0.25,  # seconds
+        every: float = 0.2,  # seconds
     ):
         self.tell, self.stop, self.every, self.told = tell, stop, every, -math.inf
 
@@ -434,13 +434,13 @@ def _export(self: Easel, name):
 # %% ../nbs/11_playground.ipynb #d4c3b4f8
 @patch
 def _news(self: Easel, run, done, steps, empty):
-    "One look at a run: numbers, curve and picture for the page."
+    "One look at a run: numbers, curve and picture of the best in the batch, for the page."
     self.losses = done + run.history.losses
     now, seconds = len(self.losses), time.monotonic() - self._began
     finite = [loss if math.isfinite(loss) else 1e3 for loss in self.losses]         # JSON knows no infinity
     few = max(1, now // 100)
     with self._door:
-        self._preview = _to_bytes(to_rgba(run.states[0]).nan_to_num())
+        self._preview = _to_bytes(to_rgba(run.states[run.loss(run.states).argmin()]).nan_to_num())
         self._curve = [sum(part) / len(part) for i in range(0, now, few) if (part := finite[i:i + few])]
         self._tell(step=now, steps=steps, seconds=seconds, error=sum(finite[-20:]) / len(finite[-20:]), empty=empty)
 
