@@ -211,13 +211,13 @@ def mse(page, target, ask="document.querySelector('[data-nca]')"):
     x = unpack(page.evaluate(f'base64({ask}.nca.engine.read())'), (16, *target.shape[1:]))
     return (x[:4] - target).square().mean().item()
 
-def picture(page, selector='[data-nca] canvas'):
+def picture(page, selector='[data-nca] .frame canvas'):
     from PIL import Image
     return np.asarray(Image.open(io.BytesIO(page.locator(selector).first.screenshot())).convert('RGB')).astype(int)
 
 def greens(rgb): return int(((rgb[..., 1] > rgb[..., 0] + 30) & (rgb[..., 1] > rgb[..., 2] + 30)).sum())
 
-def drag(page, start, end, selector='[data-nca] canvas'):
+def drag(page, start, end, selector='[data-nca] .frame canvas'):
     box = page.locator(selector).first.bounding_box()
     at = lambda p: (box['x'] + p[0] * box['width'], box['y'] + p[1] * box['height'])
     page.mouse.move(*at(start)); page.mouse.down(); page.mouse.move(*at(end), steps=5); page.mouse.up()
@@ -231,7 +231,7 @@ def test_wounded_gecko_heals(browser, base):
         page.locator('[data-do=play], [data-do=pause]').first.click()                        # stop the clock: steps are asked for
         page.evaluate("document.querySelector('[data-nca]').nca.engine.step(150); document.querySelector('[data-nca]').nca.paint()")
         whole, green = mse(page, target), greens(picture(page))
-        drag(page, (.2, .45), (.8, .55))
+        drag(page, (.2, .3), (.42, .4))                                                      # across the head
         hurt, less = mse(page, target), greens(picture(page))
         page.evaluate("document.querySelector('[data-nca]').nca.engine.step(250); document.querySelector('[data-nca]').nca.paint()")
         healed, again = mse(page, target), greens(picture(page))
@@ -264,7 +264,7 @@ def test_every_control(browser, base, tmp_path):
         assert b.sum() < a.sum()
         do('plant').click()
         assert do('plant').get_attribute('aria-pressed') == 'true' and do('wound').get_attribute('aria-pressed') == 'false'
-        box = page.locator('[data-nca] canvas').bounding_box()
+        box = page.locator('[data-nca] .frame canvas').bounding_box()
         page.mouse.click(box['x'] + box['width'] * .9, box['y'] + box['height'] * .1)
         c = np.array(me(alpha)).reshape(72, 72)
         assert c[:12, 60:].max() == 1 and (c != b).sum() == 1
@@ -308,7 +308,7 @@ def test_everything_from_the_keyboard(browser, base):
     with Visit(browser, base, 'index.html', before=TOOLS) as v:
         page = settle(v)
         me = lambda js: page.evaluate(f"(() => {{ const p = document.querySelector('[data-nca]').nca; return {js} }})()")
-        page.locator('[data-nca] canvas').focus()
+        page.locator('[data-nca] .frame canvas').focus()
         page.keyboard.press('p')
         assert me('p.paused')
         me('p.engine.step(100)')
@@ -342,9 +342,9 @@ def test_everything_from_the_keyboard(browser, base):
 
 
 def test_words_for_screen_readers(browser, base):
-    for name in ('index', 'life'):
+    for name in ('regeneration', 'life'):
         with Visit(browser, base, f'{name}.html', before=TOOLS) as v:
-            v.page.locator('[data-do=more]').first.scroll_into_view_if_needed()
+            v.page.locator('[data-nca], [data-life]').first.scroll_into_view_if_needed()
             v.page.locator('[data-do=more]').first.click()
             bare = v.page.evaluate("""() => [...document.querySelectorAll('[data-nca], [data-life]')].flatMap(e => [...e.shadowRoot.querySelectorAll('button, input, select, canvas, [role=group], [role=toolbar]')])
                 .filter(e => !(e.getAttribute('aria-label') || e.innerText || '').trim()).map(e => e.outerHTML)""")
@@ -374,7 +374,7 @@ def test_on_a_phone(browser, base, name, scheme):
         page.evaluate("document.querySelector('[data-nca]').nca.engine.step(60)")
         count = "[...document.querySelector('[data-nca]').nca.engine.read().slice(3 * 5184, 4 * 5184)].filter(a => a > .1).length"
         before = page.evaluate(count)
-        page.locator('[data-nca] canvas').first.tap()                                        # a finger
+        page.locator('[data-nca] .frame canvas').first.tap()                                        # a finger
         assert page.evaluate(count) < before - 20
         assert not v.faults, v.faults
 
@@ -489,10 +489,10 @@ def test_life_board(browser, base):
         assert torch.equal(world(), life_step(soup, wrap=False))
         do('clear').click()
         assert not world().any()
-        drag(page, (.5, .5), (.52, .5), '[data-life] canvas')
+        drag(page, (.5, .5), (.52, .5), '[data-life] .frame canvas')
         drawn = world()
         assert drawn.any() and drawn.sum() <= 4
-        drag(page, (.5, .5), (.52, .5), '[data-life] canvas')
+        drag(page, (.5, .5), (.52, .5), '[data-life] .frame canvas')
         assert not world().any(), 'a stroke that starts on a living cell wipes'
         do('pattern').select_option('Gosper gun')
         gun = world()
@@ -502,9 +502,9 @@ def test_life_board(browser, base):
         for name in do('pattern').locator('option').all_inner_texts():
             do('pattern').select_option(name)
             assert world().any()
-        page.locator('[data-life] canvas').focus()
+        page.locator('[data-life] .frame canvas').focus()
         do('clear').click()
-        page.locator('[data-life] canvas').focus()
+        page.locator('[data-life] .frame canvas').focus()
         page.keyboard.press('ArrowRight'); page.keyboard.press('Space')
         assert world().sum() == 1
         do('speed').fill('60')

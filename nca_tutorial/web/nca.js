@@ -922,7 +922,7 @@ class Player extends Card {
     const full = button('full', 'Full screen', 'Full screen (F)', () => this.fullscreen())
     full.hidden = !this.card.requestFullscreen
     this.more.append(h('div', { class: 'row' }, this.filmButton, full, this.filmLink),
-      h('p', { class: 'keys' }, 'Keys on the picture: arrows move, space acts, W S X wound, plant, cut, P pause, R reset, [ ] brush.'))
+      h('p', { class: 'keys' }, 'Keys on it: arrows move, space acts, W S X tools, P pause, R reset, [ ] brush'))
     if (!options.controls) this.bar.hidden = true
     this.paintPlay()
   }
@@ -1130,7 +1130,7 @@ class LifeBoard extends Card {
     this.wrapButton = button('reset', 'Edges meet', 'Does the left edge touch the right one?', () => this.setWrap(!this.wrap), { 'aria-pressed': String(this.wrap) })
     this.more.append(choice('pattern', 'Pattern', Object.keys(PATTERNS).map(n => [n, n]), pattern, n => this.place(n)),
       slider('speed', 'Speed', { min: 1, max: 60, value: this.speed, show: v => `${v}/s` }, v => { this.speed = v }),
-      h('div', { class: 'row' }, this.wrapButton, full), h('p', { class: 'keys' }, 'Keys on the board: arrows move, space draws, P plays, full stop steps, C clears, N random.'))
+      h('div', { class: 'row' }, this.wrapButton, full), h('p', { class: 'keys' }, 'Keys on it: arrows move, space draws, P play, . step, C clear, N random'))
     this.paintPlay()
   }
 
