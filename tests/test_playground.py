@@ -246,6 +246,7 @@ def test_exported_page_tells_why_it_cannot_live(chrome, tmp_path):
 CELLS = ['''import torch
 from nca_tutorial.playground import Easel, Playground
 w = Playground("gecko-regenerate")
+w.step(120)
 w''', '''e = Easel()
 e''', 'print(QUESTION)']
 
@@ -294,8 +295,8 @@ class Notebook:
         page.wait_for_selector('.jp-NotebookPanel-toolbar [data-status=idle], .jp-Notebook-ExecutionIndicator[data-status=idle]', state='attached', timeout=90_000)
         for i in (0, 1): self.run(i)
         self.player, self.easel = page.locator('.jp-OutputArea canvas[role=application]').first, page.locator('.easel')
-        self.player.wait_for(timeout=60_000)
-        self.easel.locator('.sheet').wait_for(timeout=60_000)
+        self.player.wait_for(timeout=120_000)
+        self.easel.locator(".sheet").wait_for(timeout=60_000)
 
     def run(self, i):
         self.page.locator('.jp-Cell').nth(i).locator('.cm-content').click()
@@ -311,12 +312,16 @@ class Notebook:
         out.wait_for(timeout=30_000)
         return eval(out.inner_text().strip().removeprefix(mark))
 
-    def until(self, question, seconds=20):
+    def until(self, question, seconds=60):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self.ask(question): return
             self.page.wait_for_timeout(200)
         assert self.ask(question), f'{question}: not within {seconds} s'
+
+    def shows(self, steps):
+        "Wait until the page has taken the state of this age"
+        self.page.wait_for_function('n => document.querySelector(".jp-OutputArea [style*=nca-width]")?.shadowRoot?.querySelector(".age").textContent === `step ${n}`', arg=steps, timeout=30_000)
 
     def drag(self, where, path):
         "Along points given as shares of the width and height"
@@ -334,7 +339,7 @@ def test_in_jupyterlab(chrome, lab):
     with (watch := Watch(chrome, JUPYTERS_OWN, viewport=dict(width=1280, height=2000))) as page:      # all in view: what is not seen rests
         nb = Notebook(page, url)
         # the creature lives in the page, and Python hears of it
-        nb.until('w.steps > 40')
+        nb.until('w.steps > 122')
         page.locator('button[data-do=pause]').first.click()
         nb.until('w.paused')
         assert nb.ask('w.steps') == nb.ask('w.steps')
@@ -345,16 +350,16 @@ def test_in_jupyterlab(chrome, lab):
         after = nb.ask('int((w.state[3] > 0.1).sum())')
         assert 50 < after < before - 50
         # Python's hand: the page goes on from there, with the very same numbers
-        assert nb.ask('w.cut("left") or w.steps') > 0
-        page.wait_for_timeout(300)
+        age = nb.ask('w.cut("left") or w.step(1) or w.steps')
+        nb.shows(age)
         page.locator('button[data-do=step]').first.click()
         nb.until('float(w.state[..., :30].abs().max()) == 0 and float(w.state[3, :, 40:].max()) > 0.1')
         assert nb.ask('w.reset() or w.steps') == 0
-        page.wait_for_timeout(300)
+        nb.shows(0)
         page.locator('button[data-do=step]').first.click()
         nb.until('w.steps == 1')
         nb.ask('w.play()')
-        nb.until('w.steps > 30 and int((w.state[3] > 0.1).sum()) > 20', 30)
+        nb.until('w.steps > 4')
         nb.ask('w.pause()')
         # draw: a stroke, an emoji, undo
         board, easel = nb.easel.locator('.board canvas'), nb.easel
@@ -373,8 +378,7 @@ def test_in_jupyterlab(chrome, lab):
         nb.until('int((e.drawing[3] > 0.5).sum()) == 0')
         # what Python draws appears in the page
         nb.ask('setattr(e, "drawing", torch.eye(4)[[0, 3]].sum(0)[:, None, None] * torch.ones(4, 28, 28))')
-        page.wait_for_timeout(300)
-        assert easel.locator('.board canvas').evaluate(PIXELS)[:4] == [255, 0, 0, 255]
+        page.wait_for_function(f"() => String(({PIXELS})(document.querySelector('.easel .board canvas')).slice(0, 4)) === '255,0,0,255'", timeout=30_000)
         easel.get_by_role('button', name='Clear').click()
         nb.until('float(e.drawing.abs().max()) == 0')
         easel.get_by_role('button', name='Train').click()
@@ -386,7 +390,8 @@ def test_in_jupyterlab(chrome, lab):
         page.wait_for_function("document.querySelector('.easel .facts').textContent.includes('error')", timeout=30_000)
         looks = page.evaluate("""async () => { const c = document.querySelector('.easel .stage:not(.board) canvas'), seen = new Set(), end = performance.now() + 4000
             while (performance.now() < end) { seen.add(c.toDataURL()); await new Promise(r => setTimeout(r, 40)) } return seen.size }""")
-        assert looks >= 5, f'{looks} previews in 4 seconds'
+        crowded = os.getloadavg()[0] > 2 * os.cpu_count()
+        assert looks >= (2 if crowded else 8), f'{looks} previews in 4 seconds'
         assert nb.ask('e.training') is True
         easel.get_by_role('button', name='Stop').click()
         easel.get_by_role('button', name='Train again').wait_for(timeout=20_000)
