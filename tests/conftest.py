@@ -77,6 +77,7 @@ class Visit:
     "One page, opened, with all that went wrong on the way"
     def __init__(self, browser, base, path, width=1280, height=900, scheme='light', html=None, before='', **kw):
         self.ctx = browser.new_context(viewport=dict(width=width, height=height), color_scheme=scheme, **kw)
+        self.ctx.set_default_timeout(90_000)                                                   # a busy machine renders slowly
         self.page, self.faults = self.ctx.new_page(), []
         self.page.on('console', lambda m: self.faults.append(f'console: {m.text}') if m.type in ('error', 'warning') and 'GPU stall' not in m.text else None)
         self.page.on('pageerror', lambda e: self.faults.append(f'error: {e}'))

@@ -37,7 +37,7 @@ def stage(browser, base):
 
 def settle(v, ask="document.querySelector('[data-nca]')"):
     "Wait until the first creature of a page is awake"
-    v.page.wait_for_function(f"{ask}.nca?.engine", timeout=30_000)
+    v.page.wait_for_function(f"{ask}.nca?.engine", timeout=90_000)
     return v.page
 
 
@@ -278,7 +278,7 @@ def test_every_control(browser, base, tmp_path):
             assert me(ask) == value, name
         do('turn').fill('90')
         page.get_by_role('button', name='Play').click()
-        page.wait_for_function("document.querySelector('[data-nca]').nca.engine.steps > 20", timeout=30_000)
+        page.wait_for_function("document.querySelector('[data-nca]').nca.engine.steps > 20", timeout=90_000)
         page.get_by_role('button', name='Pause').click()
         plain = picture(page)
         do('channel').select_option('7')
@@ -293,7 +293,7 @@ def test_every_control(browser, base, tmp_path):
         page.get_by_role('button', name='Play').click()
         do('film').click()
         link = page.locator('[data-nca] a[download]')
-        link.wait_for(timeout=20_000)
+        link.wait_for(timeout=60_000)
         with page.expect_download() as d: link.click()
         d.value.save_as(tmp_path/'film.webm')
         data = (tmp_path/'film.webm').read_bytes()
@@ -343,7 +343,7 @@ def test_everything_from_the_keyboard(browser, base):
 
 def test_words_for_screen_readers(browser, base):
     for name in ('regeneration', 'life'):
-        with Visit(browser, base, f'{name}.html', before=TOOLS) as v:
+        with Visit(browser, base, f'{name}.html', before=TOOLS, reduced_motion='reduce') as v:
             v.page.locator('[data-nca], [data-life]').first.scroll_into_view_if_needed()
             v.page.locator('[data-do=more]').first.click()
             bare = v.page.evaluate("""() => [...document.querySelectorAll('[data-nca], [data-life]')].flatMap(e => [...e.shadowRoot.querySelectorAll('button, input, select, canvas, [role=group], [role=toolbar]')])
@@ -429,7 +429,7 @@ def test_many_on_one_page(browser, base):
         page = settle(v)
         for i in range(0, 24, 3):
             page.locator('[data-nca]').nth(i).scroll_into_view_if_needed()
-            page.wait_for_function(f"document.querySelectorAll('[data-nca]')[{i}].nca.engine?.steps >= 1", timeout=30_000)
+            page.wait_for_function(f"document.querySelectorAll('[data-nca]')[{i}].nca.engine?.steps >= 1", timeout=90_000)
         assert page.evaluate("[...document.querySelectorAll('[data-nca]')].filter(e => e.nca.engine).length") <= 12
         page.evaluate("for (const e of document.querySelectorAll('[data-nca]')) e.nca.dispose()")
         assert not v.faults, v.faults
@@ -439,8 +439,8 @@ def test_lost_graphics_card(browser, base):
     with Visit(browser, base, 'index.html', before=TOOLS) as v:
         page, ask = settle(v), "document.querySelector('[data-nca]').nca"
         page.evaluate(f"window.old = {ask}.engine; old.gl.getExtension('WEBGL_lose_context').loseContext()")
-        page.wait_for_function(f'{ask}.engine && {ask}.engine !== old', timeout=10_000)
-        page.wait_for_function(f'{ask}.engine.steps > 1', timeout=10_000)
+        page.wait_for_function(f'{ask}.engine && {ask}.engine !== old', timeout=60_000)
+        page.wait_for_function(f'{ask}.engine.steps > 1', timeout=60_000)
         assert not [f for f in v.faults if 'CONTEXT_LOST' not in f], v.faults
 
 
@@ -449,7 +449,7 @@ def test_nobody_left(browser, base):
     with Visit(browser, base, 'index.html', before=TOOLS) as v:
         page, ask = settle(v), "document.querySelector('[data-nca]').nca"
         page.evaluate(f"{ask}.cut('left'); {ask}.cut('right')")
-        page.wait_for_function(f"{ask}.hint.textContent.startsWith('Nobody')", timeout=20_000)
+        page.wait_for_function(f"{ask}.hint.textContent.startsWith('Nobody')", timeout=60_000)
         page.evaluate(f'{ask}.reset()')
         assert not page.evaluate(f"{ask}.hint.textContent")
 
@@ -475,7 +475,7 @@ def test_life_board(browser, base):
         do = lambda name: board.locator(f'[data-do={name}]').first
         me = lambda js: page.evaluate(f"(() => {{ const p = document.querySelector('[data-life]').nca; return {js} }})()")
         world = lambda: torch.tensor(me('[...p.cells]'), dtype=torch.uint8).view(me('p.height'), me('p.width'))
-        page.wait_for_function("document.querySelector('[data-life]').nca.generation > 2", timeout=15_000)
+        page.wait_for_function("document.querySelector('[data-life]').nca.generation > 2", timeout=60_000)
         do('random').click()
         if not me('p.paused'): page.get_by_role('button', name='Pause').first.click()
         soup = world()

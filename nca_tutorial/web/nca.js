@@ -799,7 +799,7 @@ async function fetchCreature(name, base) {
   return parse(await response.arrayBuffer())
 }
 
-const awake = new Set(), MOST_AWAKE = 12
+const awake = new Set(), MOST_AWAKE = 12, pace = { until: 0, slow: false }
 const room = () => {                                            // for one more: if need be, one that is out of sight goes to sleep
   if (awake.size >= MOST_AWAKE) [...awake].find(p => !p.visible)?.sleep()
   return awake.size < MOST_AWAKE
@@ -810,7 +810,7 @@ class Player extends Card {
     const name = options.name ?? asModel(options.model)?.name ?? 'creature'
     super(element, { hint: '', label: `Living picture: ${words(name)}` })
     this.options = { base: options.model ? null : new URL('creatures/', import.meta.url).href, controls: true, ...options }   // a widget's module has no folder
-    Object.assign(this, { name, angle: +options.angle || 0, speed: +options.speed || 30, channel: null, tool: 'wound', engine: null, due: 0, patience: 4, touched: false, kept: options.state ?? null, steps: 0 })
+    Object.assign(this, { name, angle: +options.angle || 0, speed: +options.speed || 30, channel: null, tool: 'wound', engine: null, due: 0, patience: 2, asked: 0, stepped: 0, touched: false, kept: options.state ?? null, steps: 0 })
     this.keys = { p: () => this.toggle(), '.': () => this.stepOnce(), r: () => this.reset(), x: () => this.cut(), w: () => this.pick('wound'), s: () => this.pick('plant'), '[': () => this.setBrush(this.brush - 1), ']': () => this.setBrush(this.brush + 1), ',': () => this.setAngle(this.angle - 15), ';': () => this.setAngle(this.angle + 15), f: () => this.fullscreen() }
     this.awake = new Promise(done => { this.woke = done })       // the first engine
     this.near = new IntersectionObserver(es => es.at(-1).isIntersecting && this.wake(), { rootMargin: '200px' })
@@ -1001,9 +1001,7 @@ class Player extends Card {
 
   advance(now) {
     const { engine } = this
-    if (engine.busy()) { this.late = true; return }              // the card is still at the last frame: never queue another
-    this.patience = this.late ? Math.max(1, this.patience - 1) : Math.min(16, this.patience + .25)
-    this.late = false
+    if (engine.busy() || !this.#turnToStep(now)) return           // the card is still at the last frame: never queue another
     this.due = Math.min(this.due + (now - this.last) / 1000 * this.speed, this.patience)
     this.last = now
     const n = Math.floor(this.due)
@@ -1012,8 +1010,21 @@ class Player extends Card {
     engine.step(n, { angle: this.angle })
     this.paint()
     engine.mark()
+    this.asked = this.stepped = performance.now()
     this.#mind()
     this.tell('nca-step', { steps: engine.steps })
+  }
+
+  // Where steps are slow (no graphics card), all players together leave the page half of the time, and step in turn
+  #turnToStep(now) {
+    if (this.asked) {
+      const cost = now - this.asked
+      this.asked = 0
+      this.patience = cost > 34 ? Math.max(1, this.patience / 2) : Math.min(16, this.patience + .25)
+      pace.slow = cost > 50
+      if (pace.slow) pace.until = now + Math.min(cost, 500)
+    }
+    return now >= pace.until && !(pace.slow && [...awake].some(p => p !== this && p.running() && p.stepped < this.stepped))
   }
 
   #mind() {                                                     // twice a second or so: is anybody left?
