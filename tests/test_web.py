@@ -166,12 +166,15 @@ def test_broken_files_are_refused_with_a_sentence(stage):
     assert all(s and s.endswith('.') and len(s) < 140 and s.startswith('This') for s in said.values()), said
 
 
+def serve(v, name, data): v.ctx.route(f'**/creatures/{name}.nca', lambda route: route.fulfill(body=data))
+
+
 def test_broken_files_in_a_page(browser, base):
     "A message in its place, the page's own words below it, and nothing in the console"
     html = BARE + ''.join(f'<div data-nca="{n}" style="width:300px"><em>instead of {n}</em></div>' for n in ('gecko-grow', 'gecko-persist', 'no-such-thing', '../../secret'))
     with Visit(browser, base, 'broken.html', html=html, before=TOOLS) as v:
         for n, data in {'gecko-grow': BROKEN['truncated'](), 'gecko-persist': BROKEN['NaN']()}.items():
-            v.ctx.route(f'**/creatures/{n}.nca', lambda route, data=data: route.fulfill(body=data))
+            serve(v, n, data)
         v.page.evaluate('load().then(() => nca.mountAll())')
         v.page.wait_for_function("[...document.querySelectorAll('[data-nca]')].every(e => e.nca.stopped)")
         for e in v.page.locator('[data-nca]').all():
