@@ -23,6 +23,7 @@ import torch  # noqa: E402
 from nca_tutorial.core import NCAModel, alive_mask, dense_step  # noqa: E402
 from nca_tutorial.engine import BLOCK, _Net, _together, draw_keys, fire_mask  # noqa: E402
 from nca_tutorial.targets import load_target  # noqa: E402
+from nca_tutorial.texture import StyleLoss, load_example, noise_state, texture_model, to_texture  # noqa: E402
 
 WORK = "8 of 72x72, 28% alive"                                      # 16 channels, 128 hidden units
 
@@ -160,6 +161,19 @@ def other_worlds(args, device):
     return rows
 
 
+def style_rows(args, device, lived="rollout, 48 steps"):
+    "What judging costs beside living: the rollout of one training step, and each loss; all ahead and back."
+    model, example = texture_model().to(device), load_example(HERE.parent / "images" / "weave.png").to(device)
+    x = noise_state(2, 12, 64).to(device).requires_grad_()
+    losses = {kind: StyleLoss(example, kind=kind) for kind in ("ot", "gram")}
+    runners = {lived: lambda: model(x.detach(), 48).square().mean().backward()}
+    for kind, loss in losses.items():
+        loss.features.to(device)
+        runners[f"loss: {kind}"] = lambda loss=loss: loss(to_texture(x)).backward()
+    race(runners, 1)
+    return rows_of("texture, a training step, 2 of 64x64", race(runners, args.rounds), dict.fromkeys(runners, 1), base=lived)
+
+
 def held(peak=False):
     "Bytes of memory that this process holds, or has held at most."
     if sys.platform == "linux":
@@ -209,7 +223,7 @@ if __name__ == "__main__":
     if hasattr(os, "sched_setaffinity"): os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:max(args.threads, 1)])
     if args.memory: memory(args.memory, args.steps); sys.exit()
     machine = describe(args.device, args.threads)
-    rows = main_race(args, args.device) + other_worlds(args, args.device) + (memory_rows() if args.device == "cpu" else [])
+    rows = main_race(args, args.device) + other_worlds(args, args.device) + style_rows(args, args.device) + (memory_rows() if args.device == "cpu" else [])
     print(machine)
     for r in rows: print(f"{r['what']:<58}{r['engine']:<15}{r['value']:>9.2f} {r['unit']:<8} {r['ratio']}")
     settings = dict(steps=args.steps, rounds=args.rounds, threads=args.threads, device=args.device)

@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 # %% ../nbs/91_targets.ipynb #4f691b21
-def _read_picture(picture):
-    "A file or a Pillow image -> float32 array (H, W, 4) from 0 to 1, premultiplied."
+def _open_picture(picture):
+    "A file or a Pillow image -> a Pillow image, loaded and the right way up."
     if not isinstance(picture, Image.Image):
         path = Path(picture)
         if not path.is_file(): raise FileNotFoundError(f"picture: there is no file {str(path)!r}")
@@ -26,7 +26,11 @@ def _read_picture(picture):
             picture.load()
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
             raise ValueError(f"picture: {str(path)!r} is not a picture that Pillow can read ({e})") from None
-    picture = ImageOps.exif_transpose(picture)
+    return ImageOps.exif_transpose(picture)
+
+def _read_picture(picture):
+    "A file or a Pillow image -> float32 array (H, W, 4) from 0 to 1, premultiplied."
+    picture = _open_picture(picture)
     if picture.mode.startswith(("I", "F")):     # 16 bits and more: Pillow would clip them, not scale them
         grey = np.asarray(picture, np.float32)
         picture = Image.fromarray(np.uint8(np.clip(grey / (65535 if grey.max() > 255 else 255), 0, 1) * 255))

@@ -261,6 +261,7 @@ class Preview(Callback):
 
     def _figure(self, run):
         shown, history, total = run.states[:4], run.history, run.settings["steps"]
+        if run.model.alive_threshold is None: shown = (shown[:, :3] + 0.5).clamp(0, 1)    # a texture has no alpha
         widths = [2.6] + [1] * len(shown)
         fig, axes = book_figure(1, len(widths), 1.4 * sum(widths), 1.9, gridspec_kw={"width_ratios": widths})
         axes[0].plot(range(1, run.step + 1), history.losses, color=PALETTE["leaf"], lw=0.8)

@@ -28,7 +28,7 @@ def test_own_settings():
     assert (ROOT/'pyproject.toml').read_text(encoding='utf-8') == sync.generate(SETTINGS), 'run `make config`'
     assert d['project']['name'] == 'nca_tutorial' and d['tool']['nbdev']['lib_path'] == 'nca_tutorial'
     assert any(r.startswith('torch>') for r in d['project']['dependencies'])
-    assert d['project']['scripts'] == {'nca_grow': 'nca_tutorial.cli:nca_grow'}
+    assert d['project']['scripts'] == {f'nca_{c}': f'nca_tutorial.cli:nca_{c}' for c in ('grow', 'texture')}
     assert {'dev', 'docs'} <= d['project']['optional-dependencies'].keys()
     assert any(r.startswith('nbdev>=3.3.26') for r in d['project']['optional-dependencies']['dev'])
     for r in d['project']['dependencies'] + sum(d['project']['optional-dependencies'].values(), []): Requirement(r)

@@ -8,7 +8,8 @@ from nca_tutorial.core import NCAModel, _packaged
 from nca_tutorial.growing import error_over_time
 from nca_tutorial.regeneration import DAMAGE, recovery
 from nca_tutorial.targets import load_target
-from nca_tutorial.zoo import NAMES, PARENTS, measure, read_card, recipe, train_creature
+from nca_tutorial.texture import PHOTOS, load_example, noise_state, texture_quality, to_texture
+from nca_tutorial.zoo import CREATURES, NAMES, PARENTS, TEXTURES, measure, measure_texture, read_card, recipe, train_creature
 
 
 @pytest.fixture
@@ -17,13 +18,14 @@ def creatures(root): return root / "nca_tutorial" / "creatures"
 
 def unjudged(model, target): return {}
 
-PACKAGED = list(_packaged())
+PACKAGED = [n for n in _packaged() if n not in TEXTURES]
 SURE = ("half", "tail", "scatter", "noise")    # damage that a regenerating creature survives nearly always; of discs and squares it survives most
 
 def test_every_creature_has_a_recipe(creatures):
-    assert {p.name for p in creatures.iterdir()} == set(PACKAGED) <= set(NAMES) and len(NAMES) == 9
+    assert {p.name for p in creatures.iterdir()} == set(_packaged()) <= set(NAMES) and len(CREATURES) == 9
+    assert set(TEXTURES) <= set(_packaged()) and len(TEXTURES) == 8
     assert {"gecko-grow", "gecko-persist", "gecko-regenerate"} <= set(PACKAGED)
-    for name in PACKAGED: assert (recipe(name)["parent"] or name) in PACKAGED, f"{name} is packaged without its parent"
+    for name in _packaged(): assert (recipe(name)["parent"] or name) in _packaged(), f"{name} is packaged without its parent"
 
 
 @pytest.mark.parametrize("name", PACKAGED)
@@ -34,6 +36,35 @@ def test_card_and_recipe_agree(name, creatures):
     assert math.isfinite(card["loss"]) and card["seconds"] > 60 and set(card["versions"]) == {"nca_tutorial", "torch"} and card["threads"] >= 1
     assert sum(p.stat().st_size for p in (creatures / name).iterdir()) <= 40_000
     assert {p.name for p in (creatures / name).iterdir()} == {"card.json", "config.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize("name", TEXTURES)
+def test_textures_are_as_good_as_their_cards_say(name, root, creatures):
+    "From other noise than the card's."
+    card, model, g = read_card(name), NCAModel.from_pretrained(name), torch.Generator().manual_seed(7)
+    assert card["name"] == name and card["recipe"] == json.loads(json.dumps(recipe(name)))
+    assert sum(p.stat().st_size for p in (creatures / name).iterdir()) <= 40_000
+    picture = card["recipe"]["picture"]
+    example = load_example(picture if picture in PHOTOS else root / "images" / picture, card["recipe"]["size"])
+    quality = texture_quality(to_texture(model(noise_state(1, model.channels, 96, g), 300, g))[0].detach(), example)
+    measured = card["measured"]
+    assert quality["ratio"] < 0.5 * measured["noise"] and quality["ratio"] < 2 * measured["ratio"]["500"]
+    assert quality["floor"] == pytest.approx(measured["floor"], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["gravel", "scales", "gravel-tiny"])
+def test_a_texture_recipe_trains(name, root, creatures, tmp_path):
+    if parent := recipe(name)["parent"]: shutil.copytree(creatures / parent, tmp_path / parent)
+    made = train_creature(name, tmp_path, root / "images", steps=2, rollout=(4, 5), pool=4, progress=False, judge=unjudged)["recipe"]
+    assert json.loads(json.dumps(made)) == read_card(name)["recipe"] | {"steps": 2, "rollout": [4, 5], "pool": 4}
+    assert NCAModel.from_pretrained(tmp_path / name).padding == "wrap"
+
+
+def test_measure_texture_says_what_is():
+    example = load_example("gravel", 64)
+    still = NCAModel(12, 8, kernels=("identity",), alive_threshold=None)
+    result = measure_texture(still, example, lives=1, ages=(1, 3))
+    assert result["ratio"]["1"] == result["ratio"]["3"] and 0.5 < result["ratio"]["1"] / result["noise"] < 2
 
 
 @pytest.mark.parametrize("name", PACKAGED)

@@ -2,7 +2,8 @@
 
 A creature (40 by 40 units) becomes a 40 px RGBA picture: Chromium renders it at 16 times
 its size on a transparent ground; the mean of every 16 by 16 block, taken with the colours
-premultiplied by alpha, is one pixel. The logo and the cover are rendered as they are.
+premultiplied by alpha, is one pixel. A texture (96 by 96 units, no alpha) becomes 96 px
+in the same way. The logo and the cover are rendered as they are.
 Run as `python tools/draw_targets.py [name ...]`; CHROMIUM names another browser.
 """
 
@@ -19,7 +20,9 @@ from playwright.sync_api import sync_playwright
 IMAGES = Path(__file__).resolve().parent.parent / "images"
 SIZE, TIMES = 40, 16
 CREATURES = ("gecko", "butterfly", "mushroom")
+TEXTURES, TEXTURE_SIZE = ("scales", "weave", "spots"), 96
 PLAIN = {"logo": (256, 256), "cover": (1280, 640)}
+ALL = (*CREATURES, *TEXTURES, *PLAIN)
 
 
 def render(page, svg: Path, width: int, height: int) -> np.ndarray:
@@ -62,18 +65,21 @@ def check(name: str, small: np.ndarray):
 
 def main(names):
     for name in names:
-        if name not in CREATURES and name not in PLAIN:
-            sys.exit(f"no drawing named {name!r}; there are {', '.join([*CREATURES, *PLAIN])}")
+        if name not in ALL:
+            sys.exit(f"no drawing named {name!r}; there are {', '.join(ALL)}")
     browser = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as play:
         chrome = play.chromium.launch(executable_path=browser, args=["--no-sandbox", "--force-color-profile=srgb"])
         page = chrome.new_page()
         for name in names:
-            picture = render(page, IMAGES / f"{name}.svg", *PLAIN.get(name, (SIZE * TIMES, SIZE * TIMES)))
+            side = (TEXTURE_SIZE if name in TEXTURES else SIZE) * TIMES
+            picture = render(page, IMAGES / f"{name}.svg", *PLAIN.get(name, (side, side)))
             if name in CREATURES:
                 picture = shrink(picture)
                 check(name, picture)
             picture = Image.fromarray(picture)
+            if name in TEXTURES:
+                picture = picture.convert("RGB").resize((TEXTURE_SIZE, TEXTURE_SIZE), Image.Resampling.BOX)
             if name == "cover":
                 picture = picture.convert("RGB")
             file = IMAGES / f"{name}.png"
@@ -83,4 +89,4 @@ def main(names):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or [*CREATURES, *PLAIN])
+    main(sys.argv[1:] or ALL)
