@@ -6,6 +6,7 @@
 import os, sys, time
 from pathlib import Path
 
+LONG = ('05_', '06_', '07_', '08_', '09_')   # chapters that train
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -30,7 +31,7 @@ def main(args):
     cfg = get_config(ROOT)
     nbs = sorted(f for f in (ROOT/'nbs').glob('*.ipynb') if not f.name.startswith(('_', '.')) and (not args or any(a in f.name for a in args)))
     if not nbs: return f'no notebook in nbs/ matches {" ".join(args)}'
-    nbs.sort(key=lambda f: -f.stat().st_size)                   # long ones tend to be large: start with them
+    nbs.sort(key=lambda f: (not f.name.startswith(LONG), -f.stat().st_size))      # the longest first, or one runs alone at the end
     print(f'Running {len(nbs)} notebooks, {workers} at a time, {threads} thread{"s" * (threads > 1)} each', flush=True)
     t0, failed = time.time(), []
     with ProcessPoolExecutor(workers, mp_context=get_context('spawn'), max_tasks_per_child=1) as ex:
