@@ -23,6 +23,7 @@ from .growing import _beginning, pixel_loss
 from .perception import _check_number
 from .pool import SamplePool
 from .regeneration import cut_disc
+from .texture import noise_state, to_texture
 from .train import Callback, SeedSource, StopTraining, train as fit
 from .viz import as_image
 
@@ -43,11 +44,11 @@ def _check_model(model):
 def _start(model, size, generator=None):
     "Where a life begins, (C, H, W): one seed, or noise for a texture."
     if model.alive_threshold is not None: return seed_state(1, model.channels, size)[0]
-    return torch.rand(model.channels, *size, generator=generator) - 0.5
+    return noise_state(1, model.channels, size, generator)[0]
 
 def _portrait(model, x):
     "What the eye sees of a state (C, H, W): (4, H, W), or (3, H, W) for a texture."
-    return x[:3].add(0.5).clamp(0, 1) if model.alive_threshold is None else to_rgba(x)
+    return to_texture(x[None])[0].clamp(0, 1) if model.alive_threshold is None else to_rgba(x)
 
 def _layers(model):
     "The weights of a model, layer by layer: (out, in), then (out,), with zeros for a bias that is not there."

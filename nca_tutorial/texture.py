@@ -10,7 +10,7 @@ __all__ = ['PHOTOS', 'PRESETS', 'MODELS', 'load_example', 'sorted_distance', 'Ra
            'texture_quality', 'graft']
 
 # %% ../nbs/09_texture.ipynb #56820710
-import math, warnings
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from .core import NCAModel, _check_count, _check_state
+from .core import NCAModel, _check_count
 from .pool import SamplePool
 from .targets import _open_picture
 from .train import History, train
