@@ -29,6 +29,12 @@ def _check_count(name, value, least):
         raise TypeError(f"{name}: got {value!r}; expected a whole number")
     if value < least: raise ValueError(f"{name}: got {value}; expected {least} or more")
 
+def _sides(size):
+    "A side, or (height, width) -> height and width, whole numbers of 1 or more."
+    height, width = size if isinstance(size, (tuple, list)) and len(size) == 2 else (size, size)
+    for side in (height, width): _check_count("size", side, 1)
+    return height, width
+
 # %% ../nbs/04_core.ipynb #e31d73f9
 def seed_state(
     batch: int = 1,  # how many grids, 1 or more
@@ -38,8 +44,7 @@ def seed_state(
     "Empty grids with one living cell each, in the middle (Mordvintsev et al. 2020, Experiment 1)."
     _check_count("batch", batch, 1)
     _check_count("channels", channels, 4)
-    height, width = size if isinstance(size, (tuple, list)) and len(size) == 2 else (size, size)
-    for side in (height, width): _check_count("size", side, 1)
+    height, width = _sides(size)
     x = torch.zeros(batch, channels, height, width)
     x[:, 3:, height // 2, width // 2] = 1
     return x

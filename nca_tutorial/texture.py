@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from .core import NCAModel, _check_count
+from .core import NCAModel, _check_count, _sides
 from .pool import SamplePool
 from .targets import _open_picture
 from .train import History, train
@@ -297,10 +297,8 @@ def noise_state(
     generator: torch.Generator | None = None,  # makes the noise reproducible
 ) -> Tensor:  # (batch, channels, H, W), uniform from -0.5 to 0.5
     "Where a texture starts."
-    height, width = size if isinstance(size, (tuple, list)) and len(size) == 2 else (size, size)
-    for name, value in (("batch", batch), ("channels", channels), ("size", height), ("size", width)):
-        _check_count(name, value, 1)
-    return torch.rand(batch, channels, height, width, generator=generator) - 0.5
+    for name, value in (("batch", batch), ("channels", channels)): _check_count(name, value, 1)
+    return torch.rand(batch, channels, *_sides(size), generator=generator) - 0.5
 
 def to_texture(
     x: Tensor,  # (B, C, H, W) with C of 3 or more
