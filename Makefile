@@ -52,9 +52,10 @@ pytest: $(ENV) site ## run tests/, the pages in a browser included
 lab: $(ENV) ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter-lab nbs
 
-bench: $(ENV) ## measure the engines side by side, and the live pages: tables, benchmarks/results.json and web.json
+bench: $(ENV) ## measure the engines, the live pages and the drawing board: tables, and JSON files in benchmarks
 	@$(PY) benchmarks/bench.py
 	@$(PY) benchmarks/web.py
+	@$(PY) benchmarks/drawing.py --look
 
 seeds: $(ENV) ## train from many seeds and count the collapses: benchmarks/seeds.json (hours)
 	@$(PY) benchmarks/seeds.py

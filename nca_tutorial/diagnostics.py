@@ -291,7 +291,7 @@ def _rate(rate):
 
 def _resting(x, fire, *law): return dense_step(x, ~fire, *law)                   # rand > rate
 def _one_die(x, fire, *law): return dense_step(x, fire[:, :, :1, :1], *law)      # rand of shape (B, 1, 1, 1)
-def _die_a_channel(x, fire, *law):                                               # rand of shape (B, C, H, W)
+def _die_a_channel(x, fire, *law):                                               # rand of shape (B, C, H, W): one mask, moved
     dice = torch.cat([fire.roll((7 * c, 11 * c), (2, 3)) for c in range(x.shape[1])], 1)
     return dense_step(x, dice, *law)
 
@@ -443,11 +443,13 @@ def _over_time(model, target, times, batch, seed):
 
 # %% ../nbs/08_breaking.ipynb #56c720f7
 def _wounds(model, target, damage, age, heal, batch, seed):
-    "Grown once, wounded in many ways."
+    "Grown once, wounded in many ways, and once not at all."
     if unknown := [kind for kind in damage if kind not in DAMAGE]:
         raise ValueError(f"damage: got {unknown[0]!r}; expected some of {', '.join(DAMAGE)}")
     loss, dice = pixel_loss(target), _dice(model, seed)
     grown, rows = model(_seeds(model, batch, target.shape[1:]), age, dice), []
+    x = _go_on(model, grown, heal, dice)
+    rows.append(_finding("wounds", "unhurt", x, loss(x), f"step {age + heal:,}"))
     for kind in damage:
         hurt = DAMAGE[kind](grown, dice) if grown.isfinite().all() else grown
         x = _go_on(model, hurt, heal, dice)
@@ -463,7 +465,7 @@ def report(
     target: Tensor,  # (4, H, W), what it was trained for
     age: int = 200,  # when it should be grown
     times: Sequence[int] = (100, 1000, 10_000),  # ages at which we look
-    damage: Sequence[str] = tuple(DAMAGE),  # kinds of wounds
+    damage: Sequence[str] = tuple(DAMAGE),  # kinds of wounds; one creature stays unhurt
     heal: int = 400,  # steps after a wound; healed is who then scores a fortieth of an empty grid
     rates: Sequence[float] = (0.25, 0.75, 1.0),  # other fire rates, with time rescaled
     sizes: Sequence | None = None,  # other grids; None takes 3/4 and 3/2 of the target's, and a wide one

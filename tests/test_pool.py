@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 from nca_tutorial.core import NCAModel, seed_state
 from nca_tutorial.growing import pixel_loss
 from nca_tutorial.pool import SamplePool, persist
-from nca_tutorial.regeneration import DAMAGE, any_damage, cut_disc, recovery, regenerate
+from nca_tutorial.regeneration import DAMAGE, any_damage, cut_disc, cut_middle, cut_stroke, recovery, regenerate
 from nca_tutorial.targets import load_target
 
 QUICK = dict(steps=5, batch=3, rollout=(3, 5), progress=False)
@@ -105,10 +105,13 @@ def test_a_batch_larger_than_the_pool_is_refused(target):
     with pytest.raises(ValueError, match="n: got 3; the pool has 2 slots"): persist(target, pool=2, **QUICK)
 
 
-@pytest.mark.parametrize("kind", [*DAMAGE, "any"])
+WOUNDS = DAMAGE | {"stroke": cut_stroke, "middle": cut_middle}
+
+
+@pytest.mark.parametrize("kind", [*WOUNDS, "any"])
 @pytest.mark.parametrize("shape", [(5, 6, 12, 12), (1, 4, 7, 19), (3, 16, 1, 5)])
 def test_wounds(kind, shape):
-    wound = (DAMAGE | {"any": any_damage})[kind]
+    wound = (WOUNDS | {"any": any_damage})[kind]
     x = torch.rand(shape, generator=dice()) + 0.5
     before = x.clone()
     a, b = wound(x, dice(1)), wound(x, dice(1))
@@ -120,16 +123,35 @@ def test_wounds(kind, shape):
     assert torch.equal(wound(empty, dice(1)), empty)              # nothing comes from nothing
 
 
-@pytest.mark.parametrize("kind", list(DAMAGE))
+@pytest.mark.parametrize("kind", list(WOUNDS))
 def test_wounds_refuse_what_is_no_state(kind):
-    with pytest.raises((TypeError, ValueError), match="x: "): DAMAGE[kind](torch.zeros(4, 5, 5))
-    with pytest.raises(ValueError, match="NaN"): DAMAGE[kind](torch.full((1, 4, 5, 5), torch.nan))
+    with pytest.raises((TypeError, ValueError), match="x: "): WOUNDS[kind](torch.zeros(4, 5, 5))
+    with pytest.raises(ValueError, match="NaN"): WOUNDS[kind](torch.full((1, 4, 5, 5), torch.nan))
 
 
 def test_larger_wounds_take_more():
     x = torch.ones(32, 4, 31, 31)
     left = [cut_disc(x, dice(2), (r, r)).mean().item() for r in (0.0, 0.1, 0.2, 0.4, 0.8)]
     assert left[0] == 1 and left == sorted(left, reverse=True) and len(set(left)) == 5
+
+
+def test_a_stroke_is_a_bar_with_round_ends_at_any_angle():
+    cut = cut_stroke(torch.ones(64, 4, 101, 101), dice(3), radius=(0.1, 0.1), length=(0.6, 0.6))[:, 0] == 0
+    for hole in cut:
+        places = hole.nonzero().float()
+        if places.min() == 0 or places.max() == 100: continue     # reaches over the edge
+        spread = torch.linalg.eigvalsh(torch.cov(places.T))       # along and across, in cells squared
+        assert spread[1] ** 0.5 == pytest.approx(11, rel=0.03) and spread[0] ** 0.5 == pytest.approx(2.82, rel=0.03)
+    turns = torch.stack([torch.linalg.eigh(torch.cov(h.nonzero().float().T)).eigenvectors[:, 1].abs() for h in cut])
+    assert turns.std(0).min() > 0.2
+
+
+def test_any_damage_knows_all_eight_ways():
+    x = torch.rand(400, 4, 40, 40, generator=dice()) + 0.5
+    gone = (any_damage(x, dice(1)) == 0).all(1)
+    shares = gone.float().mean((1, 2))
+    middle = gone[:, 14:26, 14:26].sum((1, 2)) == gone.sum((1, 2))
+    assert 0.2 < (middle & (shares > 0)).float().mean() < 0.5 and (shares > 0.4).float().mean() > 0.05 and (shares == 0).any()
 
 
 def test_recovery_of_a_creature_that_does_nothing(target):

@@ -1,0 +1,54 @@
+"""How soon is a drawing recognisable, and how often does the page see something new? The easel of chapter 11, for each picture of this
+book at 28 cells, with as many threads as the reader would have. Writes drawing.json beside this file, and with --look what the
+page showed at that moment, as build/drawing.png.  `make bench`, or: python benchmarks/drawing.py --help
+
+Recognisable is a preview whose error is a tenth of what an empty grid scores; look at build/drawing.png and judge for yourself."""
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from bench import describe
+from nca_tutorial.playground import Easel, _from_bytes
+from nca_tutorial.targets import load_target
+from nca_tutorial.viz import show_images
+
+HERE = Path(__file__).resolve().parent
+PICTURES = ("gecko", "butterfly", "mushroom")
+
+
+def one(name, share):
+    "Train a picture's creature: seconds until it is recognisable, seconds in all, previews a second, and what was seen"
+    easel = Easel()
+    easel.drawing = load_target(HERE.parent / "images" / f"{name}.png", 28, 0)
+    goal, side = easel.target, easel.target.shape[1]
+    empty, began, seen, last, when = goal.square().mean().item(), time.monotonic(), 0, b"", None
+    shown = torch.zeros_like(goal)
+    easel.train()
+    while easel.wait(0.02) is None:
+        if easel._preview == last: continue
+        last, seen = easel._preview, seen + 1
+        if when is None and (_from_bytes(last, side) - goal).square().mean() < share * empty:
+            when, shown = time.monotonic() - began, _from_bytes(last, side)
+    seconds = time.monotonic() - began
+    return dict(picture=name, recognisable=when, seconds=seconds, previews=seen / seconds, loss=sum(easel.losses[-20:]) / 20), (goal, shown)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (2)")
+    parser.add_argument("--share", type=float, default=0.1, help="of an empty grid's error, below which a preview is recognisable (0.1)")
+    parser.add_argument("--look", action="store_true", help="also write build/drawing.png: picture and preview")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    machine, rows, seen = describe("cpu", args.threads), [], []
+    for name in PICTURES:
+        row, pictures = one(name, args.share)
+        rows, seen = [*rows, row], [*seen, *pictures]
+        early = "never" if row["recognisable"] is None else f"{row['recognisable']:.0f} s"
+        print(f"{name:<10} recognisable after {early}, done after {row['seconds']:.0f} s, {row['previews']:.1f} previews/s, loss {row['loss']:.1e}", file=sys.stderr)
+    if args.look: show_images(seen, cols=2).savefig(HERE.parent / "build" / "drawing.png")
+    (HERE / "drawing.json").write_text(json.dumps(dict(machine=machine, share=args.share, rows=rows), indent=1) + "\n")
