@@ -291,7 +291,7 @@ def _rate(rate):
 
 def _resting(x, fire, *law): return dense_step(x, ~fire, *law)                   # rand > rate
 def _one_die(x, fire, *law): return dense_step(x, fire[:, :, :1, :1], *law)      # rand of shape (B, 1, 1, 1)
-def _die_a_channel(x, fire, *law):                                               # rand of shape (B, C, H, W): one mask, moved
+def _die_a_channel(x, fire, *law):       # rand of shape (B, C, H, W); here one mask, moved
     dice = torch.cat([fire.roll((7 * c, 11 * c), (2, 3)) for c in range(x.shape[1])], 1)
     return dense_step(x, dice, *law)
 

@@ -146,14 +146,6 @@ def test_a_stroke_is_a_bar_with_round_ends_at_any_angle():
     assert turns.std(0).min() > 0.2
 
 
-def test_any_damage_knows_all_eight_ways():
-    x = torch.rand(400, 4, 40, 40, generator=dice()) + 0.5
-    gone = (any_damage(x, dice(1)) == 0).all(1)
-    shares = gone.float().mean((1, 2))
-    middle = gone[:, 14:26, 14:26].sum((1, 2)) == gone.sum((1, 2))
-    assert 0.2 < (middle & (shares > 0)).float().mean() < 0.5 and (shares > 0.4).float().mean() > 0.05 and (shares == 0).any()
-
-
 def test_recovery_of_a_creature_that_does_nothing(target):
     model = NCAModel(generator=dice())
     gone = lambda x, generator: torch.zeros_like(x)
