@@ -268,7 +268,7 @@ def _touched(run, records, t, cells):
     return records[t - 1][0] if t else _places(_dilate(run.grid, _mark(run.grid, cells)))
 
 # %% ../nbs/10_speed.ipynb #879c0d93
-SPLIT, MOST = 2**14, 4  # cells from which on a batch is shared out; among how many at most
+SPLIT, MOST = 2**15, 4  # cells times steps from which on a batch is shared out; among how many at most
 _POOLS = {}
 
 def _pool(workers, threads):
@@ -287,8 +287,8 @@ def _together(f, parts):
     if len(parts) == 1: return [f(parts[0])]
     return list(_pool(len(parts), torch.get_num_threads() // len(parts)).map(torch.no_grad()(f), parts))
 
-def _shares(x):  # -> (first, end) for each worker
-    n = min(len(x), torch.get_num_threads(), MOST) if x[:, 0].numel() >= SPLIT else 1
+def _shares(x, steps):  # -> (first, end) for each worker
+    n = min(len(x), torch.get_num_threads(), MOST) if x[:, 0].numel() * steps >= SPLIT else 1
     return [(part[0].item(), part[-1].item() + 1) for part in torch.arange(len(x)).chunk(n)]
 
 # %% ../nbs/10_speed.ipynb #bb60b199
@@ -300,7 +300,7 @@ class _Rollout(torch.autograd.Function):
             records = [run.step(t) for t in range(steps)]
             end, run.rows = run.grid.unload(run.rows), None
             return end, run, records
-        ends, ctx.runs, ctx.records = zip(*_together(live, _shares(x)))
+        ends, ctx.runs, ctx.records = zip(*_together(live, _shares(x, steps)))
         ctx.shapes = [None if w is None else w.shape for w in (w1, b1, w2, b2)]
         return torch.cat(ends)
 
@@ -342,7 +342,7 @@ def active_frames(
 ) -> Iterator[Tensor]:  # (B, C, H, W) each
     "Run without gradients, computing only cells that are alive and fire."
     law, fires = (kernels, update, padding, alive_threshold), lambda t, cells: _throw(cells, keys[t], rate)
-    lives = [_frames(x[a:b].detach(), a, law, len(keys), fires, every) for a, b in _shares(x)]
+    lives = [_frames(x[a:b].detach(), a, law, len(keys), fires, every) for a, b in _shares(x, len(keys))]
     for _ in range(len(keys) // every):
         parts = _together(next, lives)
         yield parts[0] if len(parts) == 1 else torch.cat(parts)
