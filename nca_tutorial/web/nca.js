@@ -554,7 +554,8 @@ canvas:focus-visible { outline: 3px solid color-mix(in srgb, var(--amber, #e0a03
 .bar button { flex: 1 1 0; min-width: 0; padding: .36rem 0; overflow: hidden; }
 .gap { flex: 0 1 .8rem; }
 .card { container-type: inline-size; }
-@container (max-width: 345px) { .bar { gap: 0; padding: .5rem .2rem; } .bar button { flex: 1 1 auto; padding: .36rem .12rem; font-size: .68rem; letter-spacing: -.01em; } .bar .gap { display: none; } }
+@container (max-width: 345px) { .bar { gap: 0; padding: .5rem .2rem; } .bar button { flex: 1 1 auto; min-width: 36px; padding: .36rem .12rem; font-size: .68rem; letter-spacing: -.01em; } .bar .gap { display: none; } }
+@container (max-width: 285px) { .bar button { min-width: 0; } }
 button, select { font: inherit; color: inherit; background: none; border: 1px solid transparent; border-radius: 10px; cursor: pointer; min-height: 2.5rem; }
 button { display: inline-flex; flex-direction: column; align-items: center; justify-content: center; gap: .16rem; padding: .32rem .5rem; min-width: 3.35rem; font-size: .74rem; line-height: 1; transition: background .15s, border-color .15s; white-space: nowrap; }
 button svg { width: 20px; height: 20px; }
