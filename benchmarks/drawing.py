@@ -1,5 +1,5 @@
 """How soon is a drawing recognisable, and how often does the page see something new? The easel of chapter 11, for each picture of this
-book at 28 cells, with as many threads as the reader would have. Writes drawing.json beside this file, and with --look what the
+book at 28 cells, with PyTorch's own number of threads. Writes drawing.json beside this file, and with --look what the
 page showed at that moment, as build/drawing.png.  `make bench`, or: python benchmarks/drawing.py --help
 
 Recognisable is a preview whose error is a tenth of what an empty grid scores; look at build/drawing.png and judge for yourself."""
@@ -39,16 +39,16 @@ def one(name, share):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (2)")
     parser.add_argument("--share", type=float, default=0.1, help="of an empty grid's error, below which a preview is recognisable (0.1)")
     parser.add_argument("--look", action="store_true", help="also write build/drawing.png: picture and preview")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    machine, rows, seen = describe("cpu", args.threads), [], []
+    machine, rows, seen = describe("cpu", torch.get_num_threads()), [], []
     for name in PICTURES:
         row, pictures = one(name, args.share)
         rows, seen = [*rows, row], [*seen, *pictures]
         early = "never" if row["recognisable"] is None else f"{row['recognisable']:.0f} s"
         print(f"{name:<10} recognisable after {early}, done after {row['seconds']:.0f} s, {row['previews']:.1f} previews/s, loss {row['loss']:.1e}", file=sys.stderr)
-    if args.look: show_images(seen, cols=2).savefig(HERE.parent / "build" / "drawing.png")
     (HERE / "drawing.json").write_text(json.dumps(dict(machine=machine, share=args.share, rows=rows), indent=1) + "\n")
+    if args.look:
+        (HERE.parent / "build").mkdir(exist_ok=True)
+        show_images(seen, cols=2).savefig(HERE.parent / "build" / "drawing.png")

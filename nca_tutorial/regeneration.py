@@ -122,10 +122,10 @@ def cut_stroke(
 ) -> Tensor:  # (B, C, H, W), a copy
     "Erase a straight stroke with round ends, its middle somewhere in the middle half of the grid."
     down, right, r = _from_hole(x, generator, radius)
-    reach = _between("length", *length, x, generator) / 2
+    half = _between("length", *length, x, generator) / 2
     angle = _between("angle", 0, 2 * math.pi, x, generator)
     along = down * angle.sin() + right * angle.cos()
-    beyond = (along.abs() - reach).clamp(min=0)
+    beyond = (along.abs() - half).clamp(min=0)
     return x * ((down * angle.cos() - right * angle.sin())**2 + beyond**2 >= r**2)
 
 def cut_middle(

@@ -88,11 +88,11 @@ def test_a_recipe_trains(name, root, creatures, tmp_path):
     if parent := recipe(name)["parent"]: shutil.copytree(creatures / parent, tmp_path / parent)
     cards, weights = [], []
     for _ in range(2):
-        cards.append(train_creature(name, tmp_path, root / "images", steps=3, rollout=(8, 9), pool=9, progress=False, judge=unjudged)
+        cards.append(train_creature(name, tmp_path, root / "images", steps=3, rollout=(8, 9), pool=6, progress=False, judge=unjudged)
                      if parent else train_creature(name, tmp_path, root / "images", steps=3, rollout=(8, 9), progress=False, judge=unjudged))
         weights.append((tmp_path / name / "model.safetensors").read_bytes())
     packaged, made = read_card(name)["recipe"], json.loads((tmp_path / name / "card.json").read_text())["recipe"]
-    reduced = {"steps": 3, "rollout": [8, 9]} | ({"pool": 9} if parent else {})
+    reduced = {"steps": 3, "rollout": [8, 9]} | ({"pool": 6} if parent else {})
     assert made == packaged | reduced and weights[0] == weights[1] and cards[0]["loss"] == cards[1]["loss"]
     assert NCAModel.from_pretrained(tmp_path / name).channels == 16
 
