@@ -8,7 +8,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/playground.html.md"""
 __all__ = ['QUICK', 'export_web', 'Playground', 'export_html', 'Easel']
 
 # %% ../nbs/11_playground.ipynb #b5349a64
-import base64, html, io, json, math, re, struct, threading, time
+import base64, copy, html, io, json, math, re, struct, threading, time
 from importlib.resources import files
 from pathlib import Path
 
@@ -36,10 +36,10 @@ def _grid(size):
     if max(sides) > 1024: raise ValueError(f"size: got {size!r}; expected sides of 1024 at most")
     return sides
 
-def _check_model(model):
-    if not isinstance(model, NCAModel): raise TypeError(f"model: got {type(model).__name__}; expected an NCAModel")
+def _check_model(model, name="model"):
+    if not isinstance(model, NCAModel): raise TypeError(f"{name}: got {type(model).__name__}; expected an NCAModel")
     if bad := [k for k, v in model.state_dict().items() if not v.isfinite().all()]:
-        raise ValueError(f"model: {bad[0]} holds NaN or infinite values")
+        raise ValueError(f"{name}: {bad[0]} holds NaN or infinite values")
 
 def _start(model, size, generator=None):
     "Where a life begins, (C, H, W): one seed, or noise for a texture."
@@ -301,8 +301,8 @@ def export_html(
 
 # %% ../nbs/11_playground.ipynb #a2bf254d
 QUICK = (
-    dict(steps=300, batch=2, rollout=(24, 36), lr=5e-3, lr_drops=()),
-    dict(steps=600, batch=4, rollout=(16, 32), lr=3e-3, lr_drops=((0.6, 0.4), (0.85, 0.4))),
+    dict(steps=150, batch=2, rollout=(24, 36), lr=4e-3, lr_drops=((0.7, 0.4),)),
+    dict(steps=380, batch=4, rollout=(32, 64), lr=3e-3, lr_drops=((0.6, 0.4), (0.85, 0.4))),
 )
 
 # %% ../nbs/11_playground.ipynb #346b60d7
@@ -446,10 +446,10 @@ def _news(self: Easel, run, done, steps, empty):
         self._tell(step=now, steps=steps, seconds=seconds, error=sum(finite[-20:]) / len(finite[-20:]), empty=empty)
 
 @patch
-def _fit(self: Easel, target, stages, seed):
+def _fit(self: Easel, target, model, stages, seed):
     "What runs in the thread: the stages one after the other, and then the news of how it ended."
     try:
-        loss, model, start = _beginning(target, None, seed)
+        loss, model, start = _beginning(target, model, seed)
         steps, done, empty = sum(stage["steps"] for stage in stages), [], loss(torch.zeros_like(start)).item()
         sources = (SeedSource(start), SamplePool(start, 32, cut_disc, 1))
         for source, stage in zip(sources, stages):
@@ -471,17 +471,23 @@ def _fit(self: Easel, target, stages, seed):
 def train(
     self: Easel,
     stages: tuple = QUICK,  # settings for `train`: those of growing, and of staying and healing
-    seed: int = 0,  # of the first weights and of every random choice
+    seed: int = 0,  # of every random choice, and of fresh weights
+    parent: NCAModel | str | None = "gecko-regenerate",  # whose weights to begin with; None begins with fresh ones
 ):
     "Train a new creature from the drawing, in the background: watch it in the page, or `wait` for it."
     if self.training: raise RuntimeError("a training is under way: wait() for it, or stop() it")
     if len(stages) != 2 or not all(isinstance(stage, dict) and "steps" in stage for stage in stages):
         raise ValueError(f"stages: got {stages!r}; expected two dictionaries, each with steps")
     if self.drawing[3].max() < 0.1: raise ValueError("drawing: it is empty; expected alpha above 0.1 somewhere")
+    if isinstance(parent, str): parent = NCAModel.from_pretrained(parent)
+    if parent is not None:
+        _check_model(parent, "parent")
+        if parent.alive_threshold is None: raise ValueError("parent: it is a texture; expected a creature")
+        parent = copy.deepcopy(parent).cpu()
     self._stop.clear()
     self._failure, self.losses, self._began = None, [], time.monotonic()
     self._tell(phase="training", step=0, steps=0, seconds=0.0, message="", bad=False)
-    self._thread = threading.Thread(target=self._fit, args=(self.target, stages, seed), daemon=True)
+    self._thread = threading.Thread(target=self._fit, args=(self.target, parent, stages, seed), daemon=True)
     self._thread.start()
 
 @patch

@@ -155,6 +155,23 @@ def test_training_ends_in_every_way():
     assert e.wait() and not e._told['bad']
 
 
+def test_training_begins_with_the_parents_weights():
+    "The parent itself is not changed; without one the seed makes the weights"
+    drawing = torch.zeros(4, 10, 10)
+    drawing[[0, 3], 3:7, 3:7] = 1
+    e, none, few = Easel(drawing, size=10, padding=2), (dict(steps=0), dict(steps=0)), dict(batch=2, rollout=(3, 4), lr=1e-3, lr_drops=())
+    weights = lambda m: torch.cat([p.detach().flatten() for p in m.parameters()])
+    parent, fresh = NCAModel.from_pretrained('mushroom-persist'), NCAModel(generator=torch.Generator().manual_seed(3))
+    for given, like in ((parent, parent), ('gecko-grow', NCAModel.from_pretrained('gecko-grow')), (None, fresh)):
+        e.train(none, seed=3, parent=given)
+        assert e.wait() is not given and torch.equal(weights(e.model), weights(like))
+    before = weights(parent)
+    e.train((dict(steps=3, **few), dict(steps=2, **few | dict(batch=4))), parent=parent)
+    assert not torch.equal(weights(e.wait()), before) and torch.equal(weights(parent), before)
+    with pytest.raises(TypeError, match='parent: got int'): e.train(none, parent=3)
+    assert not e.training
+
+
 # ---------------------------------------------------------------- the saved notebook
 
 def test_saved_notebooks_hold_pictures_and_no_dead_widgets():
