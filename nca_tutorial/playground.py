@@ -301,7 +301,7 @@ def export_html(
 
 # %% ../nbs/11_playground.ipynb #a2bf254d
 QUICK = (
-    dict(steps=150, batch=2, rollout=(24, 36), lr=4e-3, lr_drops=((0.7, 0.4),)),
+    dict(steps=150, batch=2, rollout=(24, 36), lr=4e-3, lr_drops=((0.7, 0.4),)),  # after 70% of the steps, 40% of the rate
     dict(steps=380, batch=4, rollout=(32, 64), lr=3e-3, lr_drops=((0.6, 0.4), (0.85, 0.4))),
 )
 
@@ -415,7 +415,7 @@ def training(self: Easel) -> bool:
 # %% ../nbs/11_playground.ipynb #90e89414
 @patch
 def _place(self: Easel, name, ending=""):
-    "A free path in our folder from a name that a page sent; only letters, digits and dashes are taken from it."
+    "A free path in our folder from a name that a page sent; only letters, digits, _ and - are taken from it."
     name = re.sub(r"[^\w]+", "-", str(name)[:40]).strip("-") or "my-creature"
     names = (f"{name}{count}{ending}" for count in ("", *(f"-{n}" for n in range(2, 1000))))
     return name, next(path for n in names if not (path := self.folder / n).exists())
@@ -449,9 +449,9 @@ def _news(self: Easel, run, done, steps, empty):
 def _fit(self: Easel, target, model, stages, seed):
     "What runs in the thread: the stages one after the other, and then the news of how it ended."
     try:
-        loss, model, start = _beginning(target, model, seed)
+        loss, model, start = _beginning(target, model, seed)  # start: one seed
         steps, done, empty = sum(stage["steps"] for stage in stages), [], loss(torch.zeros_like(start)).item()
-        sources = (SeedSource(start), SamplePool(start, 32, cut_disc, 1))
+        sources = (SeedSource(start), SamplePool(start, size=32, damage=cut_disc, damaged=1))
         for source, stage in zip(sources, stages):
             watch = _Watch(lambda run: self._news(run, done, steps, empty), self._stop)
             history = fit(model, source, loss, seed=seed, progress=False, callbacks=[watch], **stage)

@@ -117,15 +117,16 @@ def _put(run, taken):
 
 # %% ../nbs/92_train.ipynb #24d9ce7f
 class Guard:
-    "Puts a run back to healthy weights when its creatures die out or explode."
+    "Puts a run back to healthy weights when its creatures die out or explode, or when it has forgotten them."
     every, patience = 25, 20  # steps between two copies; how often in a row it steps back before it gives up
     limit, worse = 1e3, 5  # exploded: numbers above this, or a loss so many times that of the seed
+    small = 0.1  # a loss below this share of the seed's is healthy, whatever it has been before
 
     def __init__(self, run):
         self.kept = [_take(run)]  # the two last healthy copies, the older one first
         self.scale, self.healthy, self.failures = 1.0, 0, 0
         seed = getattr(run.source, "seed", None)  # a source of your own may have none
-        self.worst = math.inf if seed is None else self.worse * run.loss(seed.to(run.device)).max().item()
+        self.nothing = math.inf if seed is None else run.loss(seed.to(run.device)).max().item()
 
     def dead(self, run, states):
         "(B,) bool: which states hold no living cell."
@@ -134,12 +135,20 @@ class Guard:
 
     def exploded(self, states, errors):
         "(B,) bool: which states hold a number that is too large, or none at all, or have a loss beyond all reason."
-        return ~((states.abs().amax((1, 2, 3)) <= self.limit) & (errors <= self.worst))
+        return ~((states.abs().amax((1, 2, 3)) <= self.limit) & (errors <= self.worse * self.nothing))
 
     def keep(self, run):
-        "Called after each healthy step: every so often, keep a copy."
+        "Called after each healthy step: every so often, look back, and keep a copy."
         self.healthy += 1
-        if self.healthy % self.every == 0: self.kept, self.failures = [*self.kept[-1:], _take(run)], 0
+        if self.healthy % self.every: return
+        losses = run.history.losses
+        blocks = [losses[i:i + self.every] for i in range(0, len(losses), self.every)] + [losses[-self.every:]]
+        *means, now = [sum(block) / len(block) for block in blocks]
+        poor = self.worse * min([m for m in means if math.isfinite(m)], default=now)  # so far from the best it may not be
+        if now > max(poor, self.nothing):
+            self.step_back(run, "worse than the seed")
+            if hasattr(run.source, "__len__"): run.source.reset(torch.arange(len(run.source)))
+        elif now <= max(poor, self.small * self.nothing): self.kept, self.failures = [*self.kept[-1:], _take(run)], 0
 
     def step_back(self, run, what):
         "Put the older copy back, lower the learning rate, and say so."

@@ -7,7 +7,8 @@ import torch
 from nca_tutorial.core import NCAModel, seed_state
 from nca_tutorial.growing import error_over_time, grow, pixel_loss
 from nca_tutorial.targets import load_target
-from nca_tutorial.train import SeedSource, normalise_gradients, train
+from nca_tutorial.pool import SamplePool
+from nca_tutorial.train import Callback, SeedSource, normalise_gradients, train
 
 QUICK = dict(steps=6, batch=2, rollout=(4, 6), progress=False)
 
@@ -109,3 +110,23 @@ def test_error_over_time_is_what_it_says(target):
 def test_more_training_is_better(target):
     model, history = grow(target, steps=120, batch=2, rollout=(12, 16), lr=4e-3, lr_drops=(), progress=False)
     assert history.final() < history.losses[0] / 3
+
+
+def test_a_rule_that_forgets_is_taken_back_with_its_pool():
+    "Worse than the seed for 25 steps, though nothing explodes: old weights, all slots seeds; a copy of the bad time is never kept"
+    class Spoil(Callback):
+        order = 1
+        def after_step(self, run):
+            if 60 <= run.step and not run.history.events:
+                run.model.update[2].weight.data.zero_()
+                run.model.update[2].bias.data.fill_(0.045)
+            if run.history.events and not hasattr(self, "after"): self.after, self.slots = weights(run.model), run.source.states.clone()
+    def distance(x): return (x - 0.5).square().mean((1, 2, 3))
+    start = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    pool, spoil = SamplePool(start, 1000), Spoil()
+    model = NCAModel(3, 32, padding="wrap", alive_threshold=None, generator=torch.Generator().manual_seed(0))
+    history = train(model, pool, distance, steps=110, batch=4, rollout=(8, 16), lr=1e-2, progress=False, callbacks=[spoil])
+    (step, what), = history.events
+    assert "worse than the seed" in what and 74 <= step < 100
+    assert (spoil.slots == start).flatten(1).all(1).sum() > 990               # all but the four of the step itself
+    assert history.losses[-1] < distance(start).item() / 5 and torch.isfinite(spoil.after).all()
