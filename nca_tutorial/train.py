@@ -66,7 +66,7 @@ class History:
     seconds: float = 0.0  # wall time, over all sittings
     interrupted: bool = False  # whether Ctrl-C ended it
     events: list[tuple[int, str]] = field(default_factory=list)  # (training step, what happened)
-    reseeded: int = 0  # states that had died out and were put back to the seed
+    reseeded: int = 0  # states that had died out or exploded and were put back to the seed
 
     def final(
         self,
@@ -119,7 +119,7 @@ def _put(run, taken):
 class Guard:
     "Puts a run back to healthy weights when its creatures die out or explode, or when it has forgotten them."
     every, patience = 25, 20  # steps between two copies; how often in a row it steps back before it gives up
-    limit, worse = 1e3, 5  # exploded: numbers above this, or a loss so many times that of the seed
+    limit, worse = 1e3, 5  # exploded: numbers above this, or a loss so many times that of the seed; also see `keep`
     small = 0.1  # a loss below this share of the seed's is healthy, whatever it has been before
 
     def __init__(self, run):
@@ -137,25 +137,25 @@ class Guard:
         "(B,) bool: which states hold a number that is too large, or none at all, or have a loss beyond all reason."
         return ~((states.abs().amax((1, 2, 3)) <= self.limit) & (errors <= self.worse * self.nothing))
 
-    def keep(self, run):
-        "Called after each healthy step: every so often, look back, and keep a copy."
+    def keep(self, run, error):
+        "Called after each healthy step with its loss: every so often keep a copy, or step back if all is forgotten."
         self.healthy += 1
         if self.healthy % self.every: return
-        losses = run.history.losses
-        blocks = [losses[i:i + self.every] for i in range(0, len(losses), self.every)] + [losses[-self.every:]]
-        *means, now = [sum(block) / len(block) for block in blocks]
-        poor = self.worse * min([m for m in means if math.isfinite(m)], default=now)  # so far from the best it may not be
-        if now > max(poor, self.nothing):
+        losses, n = [*run.history.losses, error], self.every
+        means = [sum(losses[i - n:i]) / n for i in range(n, len(losses), n)]
+        now, best = sum(losses[-n:]) / n, min([m for m in means if math.isfinite(m)], default=math.inf)
+        if now > max(self.worse * best, self.nothing):
             self.step_back(run, "worse than the seed")
             if hasattr(run.source, "__len__"): run.source.reset(torch.arange(len(run.source)))
-        elif now <= max(poor, self.small * self.nothing): self.kept, self.failures = [*self.kept[-1:], _take(run)], 0
+        elif now <= max(self.worse * best, self.small * self.nothing):
+            self.kept, self.failures = [*self.kept[-1:], _take(run)], 0
 
     def step_back(self, run, what):
         "Put the older copy back, lower the learning rate, and say so."
         self.failures += 1
+        _put(run, self.kept[0])
         if self.failures > self.patience:
             raise FloatingPointError(f"training collapses again and again, last at step {run.step} ({what}); lower lr")
-        _put(run, self.kept[0])
         self.kept, self.healthy, self.scale = self.kept[:1], 0, self.scale * 0.7
         run.history.events.append((run.step, f"{what}; stepped back, learning rate × {self.scale:.2g}"))
 
@@ -399,11 +399,11 @@ def _training_step(run):
         error.backward()
         normalise_gradients(run.parameters)
         run.optimiser.step()
-        if run.guard: run.guard.keep(run)
     run.source.update(index, run.states)
     if index is not None and (lost := (dead | exploded).to(index.device)).any():
         run.source.reset(index[lost])
         run.history.reseeded += int(lost.sum())
+    if run.guard and not exploded.any() and not dead.all(): run.guard.keep(run, error.item())
     run.history.losses.append(error.item())
 
 # %% ../nbs/92_train.ipynb #c337a05f
@@ -420,7 +420,7 @@ def train(
     progress: bool = True,  # show loss and creatures on the way
     stop_at: float | None = None,  # end early once the mean loss of the last 20 steps is below this
     callbacks: Sequence[Callback] = (),  # such as `Checkpoint`, `CSVLog`, `TensorBoardLog`
-    guard: bool = True,  # rescue runs whose creatures die out or explode
+    guard: bool = True,  # rescue runs whose creatures die out or explode, or that forget all
 ) -> History:
     "Train through rollouts (Mordvintsev et al. 2020, Experiments 1 to 3); Ctrl-C keeps what was learned."
     _check_count("steps", steps, 0)

@@ -128,5 +128,5 @@ def test_a_rule_that_forgets_is_taken_back_with_its_pool():
     history = train(model, pool, distance, steps=110, batch=4, rollout=(8, 16), lr=1e-2, progress=False, callbacks=[spoil])
     (step, what), = history.events
     assert "worse than the seed" in what and 74 <= step < 100
-    assert (spoil.slots == start).flatten(1).all(1).sum() > 990               # all but the four of the step itself
+    assert (spoil.slots == start).all()
     assert history.losses[-1] < distance(start).item() / 5 and torch.isfinite(spoil.after).all()
