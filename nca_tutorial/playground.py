@@ -301,7 +301,7 @@ def export_html(
 
 # %% ../nbs/11_playground.ipynb #a2bf254d
 QUICK = (
-    dict(steps=150, batch=2, rollout=(24, 36), lr=4e-3, lr_drops=((0.7, 0.4),)),  # after 70% of the steps, 40% of the rate
+    dict(steps=150, batch=2, rollout=(24, 36), lr=4e-3, lr_drops=((0.7, 0.4),)),  # from 70% on, 40% of the rate
     dict(steps=380, batch=4, rollout=(32, 64), lr=3e-3, lr_drops=((0.6, 0.4), (0.85, 0.4))),
 )
 

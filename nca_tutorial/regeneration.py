@@ -38,7 +38,7 @@ def _coordinates(x):
     return rows[:, None], cols[None]
 
 def _from_hole(x, generator, radius, reach=0.5):
-    "How far each cell lies below and right of the centre of a hole, (B, 1, H, 1) and (B, 1, 1, W), and the radius of the hole."
+    "How far each cell lies below and right of a hole's centre, (B, 1, H, 1) and (B, 1, 1, W), and the hole's radius."
     _check_state(x, x.shape[1])
     rows, cols = _coordinates(x)
     r = _between("radius", *radius, x, generator)

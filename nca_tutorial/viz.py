@@ -148,7 +148,8 @@ def show_images(
     if len(titles) != len(pixels): raise ValueError(f"titles: {len(titles)} titles for {len(pixels)} pictures")
     cols = min(len(pixels), 8) if cols is None else cols
     if cols < 1: raise ValueError(f"cols: expected 1 or more, got {cols}")
-    dpi, head, top = _STYLE["figure.dpi"], 20 * any(titles), 26 * bool(suptitle)
+    lines = max((str(title).count("\n") + 1 for title in titles if title), default=0)
+    dpi, head, top = _STYLE["figure.dpi"], 14 * lines + 6 * bool(lines), 26 * bool(suptitle)
     (W, H), boxes = _panels([p.shape[:2] for p in pixels], cols, round(size * dpi), head, top)
     with plt.rc_context(_STYLE): fig = plt.figure(figsize=(W / dpi, H / dpi))
     plt.close(fig)
