@@ -8,13 +8,14 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/viz.html.md"""
 __all__ = ['PALETTE', 'as_color', 'as_image', 'book_figure', 'show_images', 'Film', 'plot_loss']
 
 # %% ../nbs/90_viz.ipynb #91301a26
-import base64, html, io, os, tempfile
+import base64, html, io, math, os, tempfile
 from pathlib import Path
 from typing import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from PIL import Image, ImageColor
 
 # %% ../nbs/90_viz.ipynb #64931f96
@@ -105,15 +106,16 @@ def book_figure(
     return fig, axes
 
 # %% ../nbs/90_viz.ipynb #4d145a3f
-def _panels(sizes: list, cols: int, side: int, head: int, top: int, gap: int = 12) -> tuple:
-    "Lay out pictures of the given (height, width), each enlarged by a whole number: figure size and panels, in pixels."
+def _panels(sizes: list, cols: int, side: int, heads: list, top: int, left: int, gap: int = 12) -> tuple:
+    """Lay out pictures of the given (height, width), enlarged by whole numbers: figure size and panels, in pixels;
+    with room for titles over each row (`heads`), over all rows (`top`) and for names on the `left`."""
     zoom = [max(1, side // w) for _, w in sizes]
     wide, tall = (max(k * size[d] for k, size in zip(zoom, sizes)) for d in (1, 0))
-    rows = -(-len(sizes) // cols)
-    W, H = cols * (wide + gap) + gap, rows * (tall + head + gap) + gap + top
+    W, H = left + cols * (wide + gap) + gap, len(heads) * (tall + gap) + sum(heads) + gap + top
     boxes = []
     for i, (k, (h, w)) in enumerate(zip(zoom, sizes)):
-        x, y = gap + i % cols * (wide + gap), H - top - (i // cols + 1) * (tall + head + gap)
+        row, col = divmod(i, cols)
+        x, y = left + gap + col * (wide + gap), H - top - (row + 1) * (tall + gap) - sum(heads[:row + 1])
         boxes.append((x + (wide - k * w) // 2, y + tall - k * h, k * w, k * h))
     return (W, H), boxes
 
@@ -133,30 +135,41 @@ def _draw_cells(ax, pix, grid):
 # %% ../nbs/90_viz.ipynb #85876632
 def show_images(
     pictures: Iterable,                   # pictures, each as `as_image` takes them
-    titles: Sequence[str] | None = None,  # one for each picture
+    titles: Sequence[str] | None = None,  # one for each picture, or one for each column
     cols: int | None = None,              # pictures in a row; all in one row, up to eight, by default
     size: float = 1.6,                    # width of a picture at most, in inches
     suptitle: str | None = None,          # over all of them
     background: str | float = 1.0,        # colour under four-channel pictures
     colors: tuple | None = None,          # (dead, alive), for one-channel pictures
     grid: bool = False,                   # draw a thin line between cells?
+    rows: Sequence[str] | None = None,    # names of the rows, to their left
 ) -> Figure:                              # the pictures side by side
     "Show pictures side by side."
     pixels = [_as_pixels(p, background, colors) for p in pictures]
     if not pixels: raise ValueError("pictures: expected at least one picture, got none")
-    titles = [""] * len(pixels) if titles is None else titles
-    if len(titles) != len(pixels): raise ValueError(f"titles: {len(titles)} titles for {len(pixels)} pictures")
     cols = min(len(pixels), 8) if cols is None else cols
     if cols < 1: raise ValueError(f"cols: expected 1 or more, got {cols}")
-    lines = max((str(title).count("\n") + 1 for title in titles if title), default=0)
-    dpi, head, top = _STYLE["figure.dpi"], 14 * lines + 6 * bool(lines), 26 * bool(suptitle)
-    (W, H), boxes = _panels([p.shape[:2] for p in pixels], cols, round(size * dpi), head, top)
-    with plt.rc_context(_STYLE): fig = plt.figure(figsize=(W / dpi, H / dpi))
+    titles = [] if titles is None else [str(title) for title in titles]
+    if len(titles) not in (0, cols, len(pixels)):
+        raise ValueError(f"titles: {len(titles)} titles for {len(pixels)} pictures")
+    titles += [""] * (len(pixels) - len(titles))
+    starts = range(0, len(pixels), cols)  # the first picture of each row
+    if rows is not None and len(rows) != len(starts):
+        raise ValueError(f"rows: {len(rows)} names for {len(starts)} rows")
+    lines = [max((t.count("\n") + 1 for t in titles[i:i + cols] if t), default=0) for i in starts]
+    dpi, heads, top = _STYLE["figure.dpi"], [14 * n + 6 * bool(n) for n in lines], 26 * bool(suptitle)
+    with plt.rc_context(_STYLE):
+        widths = [TextPath((0, 0), name, 9).get_extents().width * dpi / 72 for name in rows or [] if name]
+        left = math.ceil(max(widths, default=0))
+        (W, H), boxes = _panels([p.shape[:2] for p in pixels], cols, round(size * dpi), heads, top, left)
+        fig = plt.figure(figsize=(W / dpi, H / dpi))
     plt.close(fig)
     for pix, title, (x, y, w, h) in zip(pixels, titles, boxes):
         ax = fig.add_axes([x / W, y / H, w / W, h / H])
         _draw_cells(ax, pix, grid)
         ax.set_title(title, fontsize=9, pad=5, color=PALETTE["ink"])
+    for name, (x, y, w, h) in zip(rows or [], boxes[::cols]):
+        fig.text((left + 6) / W, (y + h / 2) / H, name, fontsize=9, ha="right", va="center", color=PALETTE["ink"])
     if suptitle: fig.suptitle(suptitle, fontsize=11, color=PALETTE["ink"], y=1 - 6 / H, va="top")
     return fig
 

@@ -178,6 +178,15 @@ def test_pictures_keep_whole_numbered_zoom_and_stay_in_the_figure():
     fig.savefig(io.BytesIO())
 
 
+def test_names_of_rows_stand_left_of_their_pictures_and_in_the_figure():
+    fig = show_images([np.zeros((6, 6))] * 5, ["x", "y"], cols=2, size=0.5, rows=["a", "", "a long name"])
+    fig.canvas.draw()
+    names = [t.get_window_extent() for t in fig.texts]
+    for name, ax in zip(names, fig.axes[::2], strict=True):
+        box = ax.get_window_extent()
+        assert 0 <= name.x0 and name.x1 < box.x0 and (name.width == 0 or abs((name.y0 + name.y1) - (box.y0 + box.y1)) < 4)
+
+
 def test_bad_grids():
     for args, why in [(([],), "at least one"), (([np.zeros((2, 2))], ["a", "b"]), "2 titles for 1"), (([np.zeros((2, 2))], None, 0), "cols"), (([np.zeros((2, 2))], None, -1), "cols")]:
         with pytest.raises(ValueError) as e: show_images(*args)
