@@ -315,9 +315,10 @@ def fire_rate_sweep(
         _check_number("rates", rate)
         if not 0 < rate <= 1: raise ValueError(f"rates: got {rate}; expected above 0, at most 1")
     rows, other = [], copy.deepcopy(model)
-    for other.fire_rate in rates:
-        length = max(1, round(steps * model.fire_rate / other.fire_rate)) if rescale else steps
-        row = observe(other, target, length, f"rate {other.fire_rate:g}", "dice", None, batch, seed)
+    for rate in rates:
+        other.fire_rate = rate
+        length = max(1, round(steps * model.fire_rate / rate)) if rescale else steps
+        row = observe(other, target, length, f"rate {rate:g}", "dice", None, batch, seed)
         rows.append(row._replace(note=f"{length} steps"))
     return Findings(rows, target.square().mean().item())
 

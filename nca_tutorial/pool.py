@@ -8,6 +8,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/pool.html.md"""
 __all__ = ['SamplePool', 'persist']
 
 # %% ../nbs/06_pool.ipynb #8b9d3199
+import math
 from collections.abc import Callable
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from .core import NCAModel, _check_count
 from .growing import _beginning
+from .perception import _check_number
 from .train import History, train
 
 # %% ../nbs/06_pool.ipynb #d75b3bcd
@@ -26,13 +28,16 @@ class SamplePool:
         size: int = 1024,  # slots, 1 or more
         damage: Callable | None = None,  # (states, generator) -> states, for the best of each batch (Experiment 3)
         damaged: int = 3,  # how many of the best are damaged, 0 or more
+        whole: float = math.inf,  # the loss up to which a state is whole, above 0; any other becomes a seed, too
     ):
         if not isinstance(seed, Tensor) or seed.ndim != 4 or seed.shape[0] != 1:
             raise ValueError(f"seed: got {tuple(getattr(seed, 'shape', ()))}; expected a tensor (1, C, H, W)")
         _check_count("size", size, 1)
         _check_count("damaged", damaged, 0)
         if damage is not None and not callable(damage): raise TypeError(f"damage: got {damage!r}; expected a function")
-        self.seed, self.damage, self.damaged = seed, damage, damaged
+        if whole != math.inf: _check_number("whole", whole)
+        if whole <= 0: raise ValueError(f"whole: got {whole}; expected more than 0")
+        self.seed, self.damage, self.damaged, self.whole = seed, damage, damaged, whole
         self.states = seed.repeat(size, 1, 1, 1)  # (size, C, H, W)
 
     def __len__(self): return len(self.states)
@@ -44,16 +49,18 @@ class SamplePool:
         loss: Callable | None = None,  # ranks the batch: states -> (B,); None leaves it as drawn
         generator: torch.Generator | None = None,  # makes the draw reproducible
     ) -> tuple[Tensor, Tensor]:  # slots (n,) and a copy of their states (n, C, H, W), the worst replaced by the seed
-        "Draw slots without replacement; the worst state becomes a seed, the best ones may be damaged."
+        "Draw slots without replacement; the worst, and all that are not whole, become seeds; the best may be damaged."
         _check_count("n", n, 1)
         if n > len(self): raise ValueError(f"n: got {n}; the pool has {len(self)} slots")
         device = generator.device if generator else "cpu"
         index = torch.randperm(len(self), generator=generator, device=device)[:n].to(self.states.device)
         states = self.states[index]
         if loss is not None:
-            order = loss(states).nan_to_num(torch.inf).argsort(descending=True, stable=True)  # the worst first
-            states[order[0]] = self.seed[0]
-            best = order[max(1, n - self.damaged):]
+            errors = loss(states).nan_to_num(torch.inf)
+            order = errors.argsort(descending=True, stable=True)  # the worst first
+            newborn = max(1, int((errors > self.whole).sum()))
+            states[order[:newborn]] = self.seed[0]
+            best = order[max(newborn, n - self.damaged):]
             if self.damage is not None and len(best): states[best] = self.damage(states[best], generator)
         return index, states
 
@@ -85,9 +92,10 @@ def persist(
     target: Tensor,  # (4, H, W), as `load_target` gives it
     model: NCAModel | None = None,  # continue with this one; None makes a new one
     pool: int = 1024,  # slots
+    whole: float = math.inf,  # the loss up to which a state is whole; any other starts again from the seed
     seed: int = 0,  # of the first weights and of every random choice in training
     **settings,  # for `train`: steps, batch, rollout, lr, lr_drops, progress, stop_at, callbacks, guard
 ) -> tuple[NCAModel, History]:
     "Train a creature that grows into `target` and stays (Mordvintsev et al. 2020, Experiment 2)."
     loss, model, start = _beginning(target, model, seed)
-    return model, train(model, SamplePool(start, pool), loss, seed=seed, **settings)
+    return model, train(model, SamplePool(start, pool, whole=whole), loss, seed=seed, **settings)

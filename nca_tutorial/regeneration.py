@@ -6,11 +6,12 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/regeneration.html.md"""
 
 # %% auto #0
 __all__ = ['DAMAGE', 'cut_disc', 'cut_square', 'cut_half', 'cut_tail', 'scatter', 'add_noise', 'cut_stroke', 'cut_middle',
-           'any_damage', 'recovery', 'regenerate']
+           'any_damage', 'hard_damage', 'recovery', 'regenerate']
 
 # %% ../nbs/07_regeneration.ipynb #5d4d3f67
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -143,15 +144,31 @@ def cut_middle(
 DAMAGE = {"disc": cut_disc, "square": cut_square, "half": cut_half, "tail": cut_tail, "scatter": scatter,
           "noise": add_noise}
 
+def _one_of(ways, x, generator):
+    device = generator.device if generator else "cpu"
+    kinds = torch.randint(len(ways), (len(x),), generator=generator, device=device).tolist()
+    return torch.cat([ways[kind](one[None], generator) for kind, one in zip(kinds, x)])
+
+_OFTEN = {cut_disc: 4, cut_square: 4, cut_middle: 3, cut_half: 3, cut_stroke: 2}          # what heals worst
+_ANY = [way for way in (*DAMAGE.values(), cut_stroke, cut_middle) for _ in range(_OFTEN.get(way, 1))]
+
 def any_damage(
     x: Tensor,  # (B, C, H, W) with C of 4 or more
     generator: torch.Generator | None = None,  # makes the wounds reproducible
 ) -> Tensor:  # (B, C, H, W), a copy
-    "Wound each state in one of the ways of `DAMAGE`; discs and squares, which heal worst, three times as often."
-    ways = [*DAMAGE.values(), *[cut_disc, cut_square] * 2]
-    device = generator.device if generator else "cpu"
-    kinds = torch.randint(len(ways), (len(x),), generator=generator, device=device).tolist()
-    return torch.cat([ways[kind](one[None], generator) for kind, one in zip(kinds, x)])
+    "Wound each state in one of the ways of `DAMAGE`, by a stroke, or in the middle; some ways more often."
+    return _one_of(_ANY, x, generator)
+
+_large_disc, _large_square = (partial(cut, radius=(0.2, 0.4)) for cut in (cut_disc, cut_square))
+_HARD = [*[_large_disc] * 4, *[_large_square] * 5, *[cut_middle] * 2, *[cut_half] * 2, cut_tail, cut_stroke,
+         partial(scatter, share=(0.3, 0.5)), *[partial(add_noise, amount=(0.15, 0.3))] * 2]
+
+def hard_damage(
+    x: Tensor,  # (B, C, H, W) with C of 4 or more
+    generator: torch.Generator | None = None,  # makes the wounds reproducible
+) -> Tensor:  # (B, C, H, W), a copy
+    "As `any_damage`, but with wounds from the upper half of their ranges only."
+    return _one_of(_HARD, x, generator)
 
 # %% ../nbs/07_regeneration.ipynb #2614d7a4
 @torch.no_grad()
@@ -176,15 +193,16 @@ def regenerate(
     target: Tensor,  # (4, H, W), as `load_target` gives it
     model: NCAModel | None = None,  # continue with this one; None makes a new one
     pool: int = 1024,  # slots
-    damage: str | Callable = "disc",  # a name of `DAMAGE`, "any", or a function (states, generator) -> states
+    damage: str | Callable = "disc",  # a name of `DAMAGE`, "any", "hard", or a function (states, generator) -> states
     damaged: int = 3,  # how many states of each batch are wounded
+    whole: float = math.inf,  # the loss up to which a state is whole; any other starts again from the seed
     seed: int = 0,  # of the first weights and of every random choice in training
     **settings,  # for `train`: steps, batch, rollout, lr, lr_drops, progress, stop_at, callbacks, guard
 ) -> tuple[NCAModel, History]:
     "Train a creature that grows into `target`, stays and heals (Mordvintsev et al. 2020, Experiment 3)."
     loss, model, start = _beginning(target, model, seed)
-    ways = DAMAGE | {"any": any_damage}
+    ways = DAMAGE | {"any": any_damage, "hard": hard_damage}
     if not callable(damage) and damage not in ways:
         raise ValueError(f"damage: got {damage!r}; expected a function or one of {', '.join(ways)}")
-    source = SamplePool(start, pool, ways.get(damage, damage), damaged)
+    source = SamplePool(start, pool, ways.get(damage, damage), damaged, whole)
     return model, train(model, source, loss, seed=seed, **settings)

@@ -30,10 +30,18 @@ TARGETS = ("gecko", "butterfly", "mushroom")
 EXPERIMENTS = {
     "grow": (grow, dict(steps=5000, batch=2, lr=4e-3, lr_drops=((0.75, 0.3), (0.92, 0.3)))),
     "persist": (persist, dict(steps=2500, batch=4, lr=2e-3, lr_drops=((0.5, 0.3), (0.8, 0.3)), pool=256)),
-    "regenerate": (regenerate, dict(steps=5000, batch=4, lr=2e-3, lr_drops=((0.4, 0.3), (0.75, 0.3)), pool=256,
-                                    damage="any", damaged=3)),
+    "regenerate": (regenerate, dict(
+        before=(dict(steps=4000, lr=1e-3, lr_drops=((0.6, 0.3), (0.85, 0.3)), damage="any", damaged=5),),
+        steps=2800, batch=8, lr=5e-4, lr_drops=((0.5, 0.3), (0.8, 0.3)), pool=256, damage="hard", damaged=6,
+        whole=1.5e-3, rollout=(96, 160))),
 }
-SPECIAL = {"butterfly-persist": dict(steps=4000), "mushroom-persist": dict(steps=2000)}  # the butterfly is the hardest
+SPECIAL = {
+    "mushroom-persist": dict(steps=2000),
+    "butterfly-persist": dict(                                    # the hardest
+        before=(dict(steps=4000, batch=4, lr=1e-3, lr_drops=(), whole=3e-3),
+                dict(steps=2400, lr=5e-4, lr_drops=((0.4, 0.3), (0.75, 0.3)), whole=2e-2)),
+        steps=3000, batch=8, lr=1.5e-4, lr_drops=((0.7, 0.3),), whole=5e-3),
+}
 PARENTS = {"grow": None, "persist": "grow", "regenerate": "persist"}  # whose weights a training starts from
 CREATURES = tuple(f"{target}-{experiment}" for target in TARGETS for experiment in EXPERIMENTS)
 
@@ -61,7 +69,7 @@ def recipe(
     target, experiment = name.split("-")
     return dict(picture=f"{target}.png", size=40, padding=16, experiment=experiment,
                 parent=PARENTS[experiment] and f"{target}-{PARENTS[experiment]}",
-                seed=0, rollout=(64, 95), **EXPERIMENTS[experiment][1] | SPECIAL.get(name, {}))
+                **dict(seed=0, rollout=(64, 95)) | EXPERIMENTS[experiment][1] | SPECIAL.get(name, {}))
 
 # %% ../nbs/94_zoo.ipynb #ac1e980f
 @torch.no_grad()
@@ -120,14 +128,20 @@ def train_creature(
 ) -> dict:  # the card
     "Make a creature of the zoo again: train by its recipe, measure, write weights and card."
     made = recipe(name) | changes
+    if "before" in made:
+        made["before"] = [part | {k: v for k, v in changes.items() if k in part} for part in made["before"]]
+    parts = [made | part for part in made.get("before", [])] + [made]
     target, model, experiment, measured = _ingredients(made, zoo, images)
-    for_others = ("picture", "size", "padding", "experiment", "parent", "kind")
-    settings = {k: v for k, v in made.items() if k not in for_others}
-    callbacks = [Checkpoint(checkpoint)] if checkpoint else []
-    model, history = experiment(target, model, **settings, progress=progress, callbacks=callbacks)
-    if history.interrupted: raise KeyboardInterrupt
+    for_others, seconds = ("picture", "size", "padding", "experiment", "parent", "kind", "before"), 0
+    for i, part in enumerate(parts, 1):
+        settings = {k: v for k, v in part.items() if k not in for_others}
+        path = checkpoint and Path(checkpoint).with_stem(Path(checkpoint).stem + f"-{i}" * (i < len(parts)))
+        callbacks = [Checkpoint(path)] if path else []
+        model, history = experiment(target, model, **settings, progress=progress, callbacks=callbacks)
+        if history.interrupted: raise KeyboardInterrupt
+        seconds += history.seconds
     versions = {p: version(p) for p in ("nca_tutorial", "torch")}
-    card = dict(name=name, recipe=made, loss=history.final(), seconds=round(history.seconds, 1),
+    card = dict(name=name, recipe=made, loss=history.final(), seconds=round(seconds, 1),
                 events=history.events, reseeded=history.reseeded, machine=platform.machine(),
                 threads=torch.get_num_threads(), versions=versions, measured=(judge or measured)(model, target))
     model.save_pretrained(Path(zoo) / name)

@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 from nca_tutorial.core import NCAModel, seed_state
 from nca_tutorial.growing import pixel_loss
 from nca_tutorial.pool import SamplePool, persist
-from nca_tutorial.regeneration import DAMAGE, any_damage, cut_disc, cut_middle, cut_stroke, recovery, regenerate
+from nca_tutorial.regeneration import DAMAGE, any_damage, cut_disc, cut_middle, cut_stroke, hard_damage, recovery, regenerate
 from nca_tutorial.targets import load_target
 
 QUICK = dict(steps=5, batch=3, rollout=(3, 5), progress=False)
@@ -74,9 +74,26 @@ def test_the_best_are_damaged_and_the_newborn_never():
         assert all(values[i] == i + 1000 for i in order[:hurt]) and all(values[i] == i for i in order[hurt:-1])
 
 
+def test_what_is_not_whole_becomes_a_seed_and_is_not_damaged():
+    hurt = []
+    def damage(x, generator): hurt.extend(first(x).tolist()); return x
+    for whole, kept in [(9, [0, 1, 2, 3, 4]), (3, [0, 1, 2, 3]), (1.5, [0, 1]), (0.5, [0]), (1e-9, [0])]:
+        pool, hurt[:] = numbered(6), []
+        pool.whole, pool.damage, pool.damaged = whole, damage, 9
+        index, states = pool.sample(6, first, dice(2))
+        assert sorted(first(states).tolist()) == [-1] * (6 - len(kept)) + kept == [-1] * (6 - len(kept)) + sorted(hurt)
+
+
+def test_a_strict_pool_trains_otherwise(target):
+    for experiment in (persist, regenerate):
+        assert experiment(target, pool=8, **QUICK)[1].losses != experiment(target, pool=8, whole=1e-9, **QUICK)[1].losses
+
+
 @pytest.mark.parametrize("wrong, error, words", [
     (dict(seed=None), ValueError, "seed: "), (dict(seed=torch.zeros(2, 4, 3, 3)), ValueError, "seed: "), (dict(size=0), ValueError, "size: got 0"),
-    (dict(size=2.5), TypeError, "size"), (dict(damage="disc"), TypeError, "damage: got 'disc'"), (dict(damaged=-1), ValueError, "damaged: got -1")])
+    (dict(size=2.5), TypeError, "size"), (dict(damage="disc"), TypeError, "damage: got 'disc'"), (dict(damaged=-1), ValueError, "damaged: got -1"),
+    (dict(whole=0), ValueError, "whole: got 0"), (dict(whole=-1.5), ValueError, "whole: got -1.5"), (dict(whole="all"), TypeError, "whole"),
+    (dict(whole=float("nan")), ValueError, "whole")])
 def test_pools_check_their_arguments(wrong, error, words):
     with pytest.raises(error, match=words): SamplePool(**{"seed": torch.zeros(1, 4, 3, 3), "size": 4, **wrong})
 
@@ -106,17 +123,18 @@ def test_a_batch_larger_than_the_pool_is_refused(target):
 
 
 WOUNDS = DAMAGE | {"stroke": cut_stroke, "middle": cut_middle}
+MIXED = {"any": any_damage, "hard": hard_damage}
 
 
-@pytest.mark.parametrize("kind", [*WOUNDS, "any"])
+@pytest.mark.parametrize("kind", [*WOUNDS, *MIXED])
 @pytest.mark.parametrize("shape", [(5, 6, 12, 12), (1, 4, 7, 19), (3, 16, 1, 5)])
 def test_wounds(kind, shape):
-    wound = (WOUNDS | {"any": any_damage})[kind]
+    wound = (WOUNDS | MIXED)[kind]
     x = torch.rand(shape, generator=dice()) + 0.5
     before = x.clone()
     a, b = wound(x, dice(1)), wound(x, dice(1))
     assert torch.equal(a, b) and torch.equal(x, before) and a.shape == x.shape and a.dtype == x.dtype and torch.isfinite(a).all()
-    if kind not in ("noise", "any"):                              # cells are erased whole, or left as they are
+    if kind not in ("noise", *MIXED):                             # cells are erased whole, or left as they are
         gone = (a == 0).all(1)
         assert torch.equal(a, torch.where(gone[:, None], 0, x))
     empty = torch.zeros(shape)

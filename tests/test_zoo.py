@@ -88,11 +88,11 @@ def test_a_recipe_trains(name, root, creatures, tmp_path):
     if parent := recipe(name)["parent"]: shutil.copytree(creatures / parent, tmp_path / parent)
     cards, weights = [], []
     for _ in range(2):
-        cards.append(train_creature(name, tmp_path, root / "images", steps=3, rollout=(8, 9), pool=6, progress=False, judge=unjudged)
+        cards.append(train_creature(name, tmp_path, root / "images", steps=3, rollout=(8, 9), pool=9, progress=False, judge=unjudged)
                      if parent else train_creature(name, tmp_path, root / "images", steps=3, rollout=(8, 9), progress=False, judge=unjudged))
         weights.append((tmp_path / name / "model.safetensors").read_bytes())
     packaged, made = read_card(name)["recipe"], json.loads((tmp_path / name / "card.json").read_text())["recipe"]
-    reduced = {"steps": 3, "rollout": [8, 9]} | ({"pool": 6} if parent else {})
+    reduced = {"steps": 3, "rollout": [8, 9]} | ({"pool": 9} if parent else {}) | ({"before": [part | {"steps": 3} for part in packaged["before"]]} if "before" in packaged else {})
     assert made == packaged | reduced and weights[0] == weights[1] and cards[0]["loss"] == cards[1]["loss"]
     assert NCAModel.from_pretrained(tmp_path / name).channels == 16
 
@@ -101,6 +101,18 @@ def test_a_checkpoint_lets_a_recipe_go_on(root, tmp_path):
     go = lambda: train_creature("gecko-grow", tmp_path, root / "images", tmp_path / "run.safetensors", steps=2, rollout=(4, 5), progress=False, judge=unjudged)
     first = go()
     assert (tmp_path / "run.safetensors").exists() and go()["loss"] == first["loss"]
+
+
+def test_both_parts_of_a_recipe_are_kept_and_go_on(root, creatures, tmp_path):
+    shutil.copytree(creatures / "gecko-persist", tmp_path / "gecko-persist")
+    def go(run): return train_creature("gecko-regenerate", tmp_path, root / "images", run, steps=2, rollout=(4, 5), pool=9, progress=False, judge=unjudged)
+    first, plain = go(tmp_path / "run.safetensors"), go(None)
+    weights = NCAModel.from_pretrained(tmp_path / "gecko-regenerate").update[2].weight
+    assert {p.name for p in tmp_path.glob("run*")} == {"run.safetensors", "run-1.safetensors"}
+    (tmp_path / "run.safetensors").unlink()                       # stopped after the first part
+    again = go(tmp_path / "run.safetensors")
+    assert again["loss"] == first["loss"] == plain["loss"]
+    assert torch.equal(weights, NCAModel.from_pretrained(tmp_path / "gecko-regenerate").update[2].weight)
 
 
 def test_measure_says_what_is(root):
