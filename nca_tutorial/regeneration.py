@@ -167,7 +167,7 @@ def hard_damage(
     x: Tensor,  # (B, C, H, W) with C of 4 or more
     generator: torch.Generator | None = None,  # makes the wounds reproducible
 ) -> Tensor:  # (B, C, H, W), a copy
-    "As `any_damage`, but with wounds from the upper half of their ranges only."
+    "As `any_damage`, but with larger discs and squares, denser scatter and stronger noise."
     return _one_of(_HARD, x, generator)
 
 # %% ../nbs/07_regeneration.ipynb #2614d7a4
