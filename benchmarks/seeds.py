@@ -4,7 +4,8 @@ and by the paper's plain recipe (same picture, batch 8, rollouts 64-95, learning
 `make seeds` writes benchmarks/seeds.json; it takes some hours, can be stopped, and goes on where it was.
 Success is a mean loss of 20 training steps below SUCCESS, and ends a run. Experiment 3 goes on from the creature that experiment 2 has made.
 A guarded run in which the guard never acted is, step for step, the run without it (chapter 92 asserts it), so that one is not repeated."""
-import argparse, copy, json, platform, sys
+import argparse, copy, json, multiprocessing, os, platform, sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import torch
@@ -47,27 +48,35 @@ def by_quick_settings(seed):
     return runs
 
 
+def by_paper(seed, experiment):
+    "The paper's plain recipe."
+    return one(experiment, seed, False, recipe=PAPER)[1]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20, help="how many seeds")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many runs at once, each on one thread")
     parser.add_argument("--out", type=Path, default=HERE / "seeds.json", help="where the record is, and goes on")
     args = parser.parse_args()
-    torch.set_num_threads(1)
     machine = f"PyTorch {torch.__version__.split('+')[0]}, one thread of {platform.machine()}"
     record = json.loads(args.out.read_text()) if args.out.exists() else dict(machine=machine, success=SUCCESS, quick=QUICK, paper=PAPER, seeds={})
+    seeds = record["seeds"]
 
     def keep(seed, runs):
         print(seed, runs, file=sys.stderr, flush=True)
-        record["seeds"][str(seed)] = runs
+        seeds.setdefault(str(seed), {}).update(runs)
+        record["seeds"] = dict(sorted(seeds.items(), key=lambda item: int(item[0])))
         _replace_files(args.out.parent, {args.out.name: (json.dumps(record, indent=1) + "\n").encode()})
 
-    for seed in range(args.seeds):
-        if str(seed) not in record["seeds"]: keep(seed, by_quick_settings(seed))
-    for seed in range(args.seeds):   # the slow part
-        for experiment, runs in record["seeds"][str(seed)].items():
-            if "paper" in runs: continue
-            runs["paper"] = one(experiment, seed, False, recipe=PAPER)[1]
-            keep(seed, record["seeds"][str(seed)])
+    with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as workers:
+        quick = {workers.submit(by_quick_settings, seed): seed for seed in range(args.seeds) if str(seed) not in seeds}
+        for done in as_completed(quick): keep(quick[done], done.result())
+        paper = {workers.submit(by_paper, seed, experiment): (seed, experiment) for seed in range(args.seeds)   # the slow part
+                 for experiment in EXPERIMENTS if "paper" not in seeds[str(seed)][experiment]}
+        for done in as_completed(paper):
+            seed, experiment = paper[done]
+            keep(seed, {experiment: dict(seeds[str(seed)][experiment], paper=done.result())})
     print(f"wrote {args.out}")
 
 

@@ -64,7 +64,7 @@ class _Grid:
         self.ringed, self.row, self.size, self.cells = (B, h + 2, w + 2), w + 2, B * (h + 2) * (w + 2), B * h * w
         self.wrap = [d + 1 for d, full in enumerate((h == H, w == W)) if full and padding == "wrap"]
         self.inside = F.pad(torch.ones(B, h, w, dtype=torch.bool), (1, 1, 1, 1)).view(-1)
-        i, j = (torch.arange(-1, n + 1, dtype=torch.int32) + first for n, first in ((h, r0), (w, c0)))
+        i, j = (torch.arange(-1, n + 1, dtype=torch.int32) + start for n, start in ((h, r0), (w, c0)))
         b = torch.arange(first, first + B, dtype=torch.int32)[:, None, None]
         self.home = ((b * H + i[:, None]) * W + j).view(-1)                 # a cell's place in the whole world
 

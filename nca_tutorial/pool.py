@@ -29,16 +29,19 @@ class SamplePool:
         damage: Callable | None = None,  # (states, generator) -> states, for the best of each batch (Experiment 3)
         damaged: int = 3,  # how many of the best are damaged, 0 or more
         whole: float = math.inf,  # the loss up to which a state is whole, above 0; any other becomes a seed, too
+        reseed: int = 1,  # the worst becomes a seed in every so many draws, 1 or more; more makes states older
     ):
         if not isinstance(seed, Tensor) or seed.ndim != 4 or seed.shape[0] != 1:
             raise ValueError(f"seed: got {tuple(getattr(seed, 'shape', ()))}; expected a tensor (1, C, H, W)")
         _check_count("size", size, 1)
         _check_count("damaged", damaged, 0)
+        _check_count("reseed", reseed, 1)
         if damage is not None and not callable(damage): raise TypeError(f"damage: got {damage!r}; expected a function")
         if whole != math.inf: _check_number("whole", whole)
         if whole <= 0: raise ValueError(f"whole: got {whole}; expected more than 0")
         self.seed, self.damage, self.damaged, self.whole = seed, damage, damaged, whole
-        self.states = seed.repeat(size, 1, 1, 1)  # (size, C, H, W)
+        self.states, self.reseed = seed.repeat(size, 1, 1, 1), reseed  # (size, C, H, W)
+        self.drawn = torch.zeros((), dtype=torch.int64)  # how often; a tensor, so that a checkpoint holds it
 
     def __len__(self): return len(self.states)
 
@@ -58,10 +61,11 @@ class SamplePool:
         if loss is not None:
             errors = loss(states).nan_to_num(torch.inf)
             order = errors.argsort(descending=True, stable=True)  # the worst first
-            newborn = max(1, int((errors > self.whole).sum()))
+            newborn = max(int(self.drawn % self.reseed == 0), int((errors > self.whole).sum()))
             states[order[:newborn]] = self.seed[0]
             best = order[max(newborn, n - self.damaged):]
             if self.damage is not None and len(best): states[best] = self.damage(states[best], generator)
+        self.drawn += 1
         return index, states
 
     def update(
@@ -81,11 +85,12 @@ class SamplePool:
 
     def state_dict(self):
         "What a checkpoint must hold: tensors by name."
-        return {"seed": self.seed, "states": self.states}
+        return {"seed": self.seed, "states": self.states, "drawn": self.drawn}
 
     def load_state_dict(self, tensors):
         "The reverse of `state_dict`."
         self.seed, self.states = (tensors[k].to(self.states) for k in ("seed", "states"))
+        self.drawn = tensors["drawn"].clone()
 
 # %% ../nbs/06_pool.ipynb #b5e219e5
 def persist(
@@ -93,9 +98,10 @@ def persist(
     model: NCAModel | None = None,  # continue with this one; None makes a new one
     pool: int = 1024,  # slots
     whole: float = math.inf,  # the loss up to which a state is whole; any other starts again from the seed
+    reseed: int = 1,  # the worst starts again from the seed in every so many training steps
     seed: int = 0,  # of the first weights and of every random choice in training
     **settings,  # for `train`: steps, batch, rollout, lr, lr_drops, progress, stop_at, callbacks, guard
 ) -> tuple[NCAModel, History]:
     "Train a creature that grows into `target` and stays (Mordvintsev et al. 2020, Experiment 2)."
     loss, model, start = _beginning(target, model, seed)
-    return model, train(model, SamplePool(start, pool, whole=whole), loss, seed=seed, **settings)
+    return model, train(model, SamplePool(start, pool, whole=whole, reseed=reseed), loss, seed=seed, **settings)

@@ -196,6 +196,7 @@ def regenerate(
     damage: str | Callable = "disc",  # a name of `DAMAGE`, "any", "hard", or a function (states, generator) -> states
     damaged: int = 3,  # how many states of each batch are wounded
     whole: float = math.inf,  # the loss up to which a state is whole; any other starts again from the seed
+    reseed: int = 1,  # the worst starts again from the seed in every so many training steps
     seed: int = 0,  # of the first weights and of every random choice in training
     **settings,  # for `train`: steps, batch, rollout, lr, lr_drops, progress, stop_at, callbacks, guard
 ) -> tuple[NCAModel, History]:
@@ -204,5 +205,5 @@ def regenerate(
     ways = DAMAGE | {"any": any_damage, "hard": hard_damage}
     if not callable(damage) and damage not in ways:
         raise ValueError(f"damage: got {damage!r}; expected a function or one of {', '.join(ways)}")
-    source = SamplePool(start, pool, ways.get(damage, damage), damaged, whole)
+    source = SamplePool(start, pool, ways.get(damage, damage), damaged, whole, reseed)
     return model, train(model, source, loss, seed=seed, **settings)

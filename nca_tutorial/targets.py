@@ -33,7 +33,8 @@ def _read_picture(picture):
     picture = _open_picture(picture)
     if picture.mode.startswith(("I", "F")):     # 16 bits and more: Pillow would clip them, not scale them
         grey = np.asarray(picture, np.float32)
-        picture = Image.fromarray(np.uint8(np.clip(grey / (65535 if grey.max() > 255 else 255), 0, 1) * 255))
+        most = 65535 if picture.mode.startswith("I;16") or grey.max() > 255 else 255
+        picture = Image.fromarray(np.uint8(np.clip(grey / most, 0, 1) * 255))
     if picture.mode == "La": picture = picture.convert("LA")
     try: rgba = np.asarray(picture.convert("RGBA"), np.float32) / 255
     except ValueError as e:

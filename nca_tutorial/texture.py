@@ -317,28 +317,17 @@ class NoisePool(SamplePool):
         reseed: int = 6,  # put noise into a batch every so many steps, 1 or more
         seed: int = 0,  # of the first noise
     ):
-        _check_count("reseed", reseed, 1)
         g = torch.Generator().manual_seed(seed)
-        super().__init__(noise_state(1, channels, grid, g), size)
-        self.states, self.reseed = noise_state(size, channels, grid, g), reseed
-        self.drawn = torch.zeros((), dtype=torch.int64)      # how often; a tensor, so that a checkpoint holds it
+        super().__init__(noise_state(1, channels, grid, g), size, reseed=reseed)
+        self.states = noise_state(size, channels, grid, g)
 
     def sample(self, n, loss=None, generator=None):
         "Slots and their states, one of them fresh noise every `reseed` calls; `loss` is not used."
+        fresh = self.drawn % self.reseed == 0
         index, states = super().sample(n, None, generator)
         _, channels, *grid = states.shape
-        if self.drawn % self.reseed == 0: states[0] = noise_state(1, channels, grid, generator)[0]
-        self.drawn += 1
+        if fresh: states[0] = noise_state(1, channels, grid, generator)[0]
         return index, states
-
-    def state_dict(self):
-        "What a checkpoint must hold: tensors by name."
-        return super().state_dict() | {"drawn": self.drawn}
-
-    def load_state_dict(self, tensors):
-        "The reverse of `state_dict`."
-        super().load_state_dict(tensors)
-        self.drawn = tensors["drawn"].clone()
 
 # %% ../nbs/09_texture.ipynb #53af2260
 class _TextureLoss:

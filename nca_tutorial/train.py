@@ -119,7 +119,7 @@ def _put(run, taken):
 class Guard:
     "Puts a run back to healthy weights when its creatures die out or explode, or when it has forgotten them."
     every, patience = 25, 20  # steps between two copies; how often in a row it steps back before it gives up
-    limit, worse = 1e3, 5  # exploded: numbers above this, or a loss so many times that of the seed; also see `keep`
+    limit, worse = 1e3, 5  # beyond reason: numbers above this; exploded: a loss so many times that of the seed
     small = 0.1  # a loss below this share of the seed's is healthy, whatever it has been before
 
     def __init__(self, run):
@@ -128,14 +128,15 @@ class Guard:
         seed = getattr(run.source, "seed", None)  # a source of your own may have none
         self.nothing = math.inf if seed is None else run.loss(seed.to(run.device)).max().item()
 
-    def dead(self, run, states):
-        "(B,) bool: which states hold no living cell."
-        if run.model.alive_threshold is None: return torch.zeros(len(states), dtype=torch.bool, device=states.device)
-        return states[:, 3].amax((1, 2)) <= run.model.alive_threshold
-
-    def exploded(self, states, errors):
-        "(B,) bool: which states hold a number that is too large, or none at all, or have a loss beyond all reason."
-        return ~((states.abs().amax((1, 2, 3)) <= self.limit) & (errors <= self.worse * self.nothing))
+    def judge(self, run, states, errors):
+        "Which states are lost, (B,) bool, and why nothing may be learned from them; None if it may."
+        mature = run.model.alive_threshold
+        dead = torch.zeros_like(errors, dtype=torch.bool) if mature is None else states[:, 3].amax((1, 2)) <= mature
+        wild = ~(states.abs().amax((1, 2, 3)) <= self.limit)      # NaN is wild, too
+        exploded = wild | ~(errors <= self.worse * self.nothing)
+        hopeless = wild.any() or (dead | exploded).all()
+        what = "all cells dead" if dead.all() else f"{int(exploded.sum())} of {len(states)} exploded"
+        return dead | exploded, what if hopeless else None
 
     def keep(self, run, error):
         "Called after each healthy step with its loss: every so often keep a copy, or step back if all is forgotten."
@@ -148,7 +149,7 @@ class Guard:
             self.step_back(run, "worse than the seed")
             if hasattr(run.source, "__len__"): run.source.reset(torch.arange(len(run.source)))
         elif now <= max(self.worse * best, self.small * self.nothing):
-            self.kept, self.failures = [*self.kept[-1:], _take(run)], 0
+            self.kept, self.failures, self.scale = [*self.kept[-1:], _take(run)], 0, min(1.0, self.scale * 1.1)
 
     def step_back(self, run, what):
         "Put the older copy back, lower the learning rate, and say so."
@@ -388,10 +389,8 @@ def _training_step(run):
     states = run.model(states.to(run.device), length, run.generator)
     errors = run.loss(states)
     error, run.states = errors.mean(), states.detach()
-    dead = run.guard.dead(run, run.states) if run.guard else torch.zeros(batch, dtype=torch.bool)
-    exploded = run.guard.exploded(run.states, errors.detach()) if run.guard else torch.zeros(batch, dtype=torch.bool)
-    if exploded.any(): run.guard.step_back(run, f"{int(exploded.sum())} of {batch} exploded")
-    elif dead.all(): run.guard.step_back(run, "all cells dead")
+    lost, why = run.guard.judge(run, run.states, errors.detach()) if run.guard else (torch.zeros(batch).bool(), None)
+    if why: run.guard.step_back(run, why)
     elif not torch.isfinite(error):
         raise FloatingPointError(f"loss: not finite at training step {run.step}; lower lr or change seed")
     else:
@@ -400,10 +399,10 @@ def _training_step(run):
         normalise_gradients(run.parameters)
         run.optimiser.step()
     run.source.update(index, run.states)
-    if index is not None and (lost := (dead | exploded).to(index.device)).any():
-        run.source.reset(index[lost])
+    if index is not None and lost.any():
+        run.source.reset(index[lost.to(index.device)])
         run.history.reseeded += int(lost.sum())
-    if run.guard and not exploded.any() and not dead.all(): run.guard.keep(run, error.item())
+    if run.guard and not why: run.guard.keep(run, error.item())
     run.history.losses.append(error.item())
 
 # %% ../nbs/92_train.ipynb #c337a05f

@@ -130,3 +130,32 @@ def test_a_rule_that_forgets_is_taken_back_with_its_pool():
     assert "worse than the seed" in what and 74 <= step < 100
     assert (spoil.slots == start).all()
     assert history.losses[-1] < distance(start).item() / 5 and torch.isfinite(spoil.after).all()
+
+
+def test_one_exploded_state_of_many_becomes_a_seed_and_the_weights_stay():
+    class Spoil(Callback):
+        def after_step(self, run):
+            if run.step == 10: run.source.states[3] = 40.0          # far off, and not beyond reason
+    def distance(x): return (x - 0.5).square().mean((1, 2, 3))
+    start = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    pool = SamplePool(start, 4, reseed=100)
+    model = NCAModel(3, 32, padding="wrap", alive_threshold=None, generator=torch.Generator().manual_seed(0))
+    history = train(model, pool, distance, steps=40, batch=4, rollout=(2, 3), lr=1e-3, progress=False, callbacks=[Spoil()])
+    assert history.events == [] and history.reseeded == 1
+    assert pool.states.abs().max() < 5
+
+
+def test_the_learning_rate_recovers_after_a_step_back():
+    class Spoil(Callback):
+        rates = []
+        def after_step(self, run):
+            if run.step == 30: run.model.update[2].bias.data.fill_(1e5)
+            self.rates.append(run.lr)
+    def distance(x): return (x - 0.5).square().mean((1, 2, 3))
+    start = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    model = NCAModel(3, 32, padding="wrap", alive_threshold=None, generator=torch.Generator().manual_seed(0))
+    history = train(model, SamplePool(start, 4), distance, steps=150, batch=4, rollout=(2, 3), lr=1e-3, lr_drops=(), progress=False,
+                    callbacks=[Spoil()])
+    rates = [round(rate / 1e-3, 6) for rate in Spoil.rates]
+    assert len(history.events) == 1 and rates[29] == 1 and rates[30] == 0.7 and rates[-1] == 1
+    assert [b for a, b in zip(rates[30:], rates[31:]) if a != b] == [0.77, 0.847, 0.9317, 1]      # every 25 healthy steps
