@@ -29,18 +29,21 @@ class SamplePool:
         damage: Callable | None = None,  # (states, generator) -> states, for the best of each batch (Experiment 3)
         damaged: int = 3,  # how many of the best are damaged, 0 or more
         whole: float = math.inf,  # the loss up to which a state is whole, above 0; any other becomes a seed, too
-        reseed: int = 1,  # the worst becomes a seed in every so many draws, 1 or more; more makes states older
+        reseed: int = 1,  # a seed is born in every so many draws, 1 or more; more makes states older
+        replace: str = "worst",  # whose place the newborn takes: that of the "worst" of the batch, or of "any"
     ):
         if not isinstance(seed, Tensor) or seed.ndim != 4 or seed.shape[0] != 1:
             raise ValueError(f"seed: got {tuple(getattr(seed, 'shape', ()))}; expected a tensor (1, C, H, W)")
         _check_count("size", size, 1)
         _check_count("damaged", damaged, 0)
         _check_count("reseed", reseed, 1)
+        if replace not in ("worst", "any"): raise ValueError(f"replace: got {replace!r}; expected worst or any")
         if damage is not None and not callable(damage): raise TypeError(f"damage: got {damage!r}; expected a function")
         if whole != math.inf: _check_number("whole", whole)
         if whole <= 0: raise ValueError(f"whole: got {whole}; expected more than 0")
         self.seed, self.damage, self.damaged, self.whole = seed, damage, damaged, whole
-        self.states, self.reseed = seed.repeat(size, 1, 1, 1), reseed  # (size, C, H, W)
+        self.reseed, self.replace = reseed, replace
+        self.states = seed.repeat(size, 1, 1, 1)  # (size, C, H, W)
         self.drawn = torch.zeros((), dtype=torch.int64)  # how often; a tensor, so that a checkpoint holds it
 
     def __len__(self): return len(self.states)
@@ -51,8 +54,8 @@ class SamplePool:
         n: int,  # how many, at most the size of the pool
         loss: Callable | None = None,  # ranks the batch: states -> (B,); None leaves it as drawn
         generator: torch.Generator | None = None,  # makes the draw reproducible
-    ) -> tuple[Tensor, Tensor]:  # slots (n,) and a copy of their states (n, C, H, W), the worst replaced by the seed
-        "Draw slots without replacement; the worst, and all that are not whole, become seeds; the best may be damaged."
+    ) -> tuple[Tensor, Tensor]:  # slots (n,) and a copy of their states (n, C, H, W), some replaced by the seed
+        "Draw slots without replacement; one, and all that are not whole, become seeds; the best may be damaged."
         _check_count("n", n, 1)
         if n > len(self): raise ValueError(f"n: got {n}; the pool has {len(self)} slots")
         device = generator.device if generator else "cpu"
@@ -61,9 +64,11 @@ class SamplePool:
         if loss is not None:
             errors = loss(states).nan_to_num(torch.inf)
             order = errors.argsort(descending=True, stable=True)  # the worst first
-            newborn = max(int(self.drawn % self.reseed == 0), int((errors > self.whole).sum()))
-            states[order[:newborn]] = self.seed[0]
-            best = order[max(newborn, n - self.damaged):]
+            newborn = errors > self.whole
+            if self.drawn % self.reseed == 0: newborn[order[0] if self.replace == "worst" else 0] = True
+            states[newborn] = self.seed[0]
+            rest = order[~newborn[order]]
+            best = rest[max(0, len(rest) - self.damaged):]
             if self.damage is not None and len(best): states[best] = self.damage(states[best], generator)
         self.drawn += 1
         return index, states
@@ -98,10 +103,12 @@ def persist(
     model: NCAModel | None = None,  # continue with this one; None makes a new one
     pool: int = 1024,  # slots
     whole: float = math.inf,  # the loss up to which a state is whole; any other starts again from the seed
-    reseed: int = 1,  # the worst starts again from the seed in every so many training steps
+    reseed: int = 1,  # a seed is born in every so many training steps
+    replace: str = "worst",  # whose place it takes: that of the "worst" of the batch, or of "any"
     seed: int = 0,  # of the first weights and of every random choice in training
     **settings,  # for `train`: steps, batch, rollout, lr, lr_drops, progress, stop_at, callbacks, guard
 ) -> tuple[NCAModel, History]:
     "Train a creature that grows into `target` and stays (Mordvintsev et al. 2020, Experiment 2)."
     loss, model, start = _beginning(target, model, seed)
-    return model, train(model, SamplePool(start, pool, whole=whole, reseed=reseed), loss, seed=seed, **settings)
+    source = SamplePool(start, pool, whole=whole, reseed=reseed, replace=replace)
+    return model, train(model, source, loss, seed=seed, **settings)

@@ -196,7 +196,7 @@ def regenerate(
     damage: str | Callable = "disc",  # a name of `DAMAGE`, "any", "hard", or a function (states, generator) -> states
     damaged: int = 3,  # how many states of each batch are wounded
     whole: float = math.inf,  # the loss up to which a state is whole; any other starts again from the seed
-    reseed: int = 1,  # the worst starts again from the seed in every so many training steps
+    reseed: int = 1,  # a seed is born in every so many training steps, in place of the worst of the batch
     seed: int = 0,  # of the first weights and of every random choice in training
     **settings,  # for `train`: steps, batch, rollout, lr, lr_drops, progress, stop_at, callbacks, guard
 ) -> tuple[NCAModel, History]:

@@ -37,10 +37,12 @@ EXPERIMENTS = {
 }
 SPECIAL = {
     "mushroom-persist": dict(steps=2000),
-    "butterfly-persist": dict(                                    # the hardest
-        before=(dict(steps=4000, batch=4, lr=1e-3, lr_drops=(), whole=3e-3),
-                dict(steps=2400, lr=5e-4, lr_drops=((0.4, 0.3), (0.75, 0.3)), whole=2e-2)),
-        steps=3000, batch=8, lr=1.5e-4, lr_drops=((0.7, 0.3),), whole=5e-3),
+    "butterfly-persist": dict(                                    # the hardest; see below
+        before=(dict(steps=4000, batch=4, lr=1e-3, lr_drops=(), pool=256, whole=3e-3, reseed=1, replace="worst"),
+                dict(steps=2400, lr=5e-4, lr_drops=((0.4, 0.3), (0.75, 0.3)), pool=256, reseed=1, replace="worst"),
+                dict(steps=1400, lr=2e-4, lr_drops=((0.8572, 0.3),), reseed=8, replace="worst"),
+                dict(replace="worst")),
+        steps=800, batch=8, lr=3e-4, lr_drops=((0.5, 0.3), (0.8, 0.3)), pool=64, whole=2e-2, reseed=2, replace="any"),
 }
 PARENTS = {"grow": None, "persist": "grow", "regenerate": "persist"}  # whose weights a training starts from
 CREATURES = tuple(f"{target}-{experiment}" for target in TARGETS for experiment in EXPERIMENTS)

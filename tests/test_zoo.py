@@ -23,7 +23,7 @@ SURE = ("half", "tail", "scatter", "noise")    # damage that a regenerating crea
 
 def test_every_creature_has_a_recipe(creatures):
     assert {p.name for p in creatures.iterdir()} == set(_packaged()) <= set(NAMES) and len(CREATURES) == 9
-    assert set(TEXTURES) <= set(_packaged()) and len(TEXTURES) == 8
+    assert set(TEXTURES) <= set(_packaged()) and len(TEXTURES) == 9
     assert {"gecko-grow", "gecko-persist", "gecko-regenerate"} <= set(PACKAGED)
     for name in _packaged(): assert (recipe(name)["parent"] or name) in _packaged(), f"{name} is packaged without its parent"
 

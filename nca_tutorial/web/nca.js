@@ -543,6 +543,7 @@ const STYLE = `
 canvas { display: block; width: 100%; height: auto; max-height: min(70vh, 40rem); object-fit: contain; image-rendering: pixelated; touch-action: none; cursor: crosshair; user-select: none; -webkit-user-select: none; -webkit-touch-callout: none; -webkit-tap-highlight-color: transparent; }
 .frame { position: relative; flex: 0 1 var(--nca-world, 100%); line-height: 0; }
 canvas:focus-visible { outline: 3px solid color-mix(in srgb, var(--amber, #e0a030) 80%, transparent); outline-offset: -3px; border-radius: 4px; }
+canvas.by-hand:focus-visible { outline: none; }
 .ring { position: absolute; border: 2px solid var(--coral, #d9603b); border-radius: 50%; transform: translate(-50%, -50%); pointer-events: none; opacity: 0; transition: opacity .15s; box-shadow: 0 0 0 1.5px rgba(255, 253, 248, .75); }
 .ring.on { opacity: .9; }
 .ring.dot { border-color: var(--go); }
@@ -653,8 +654,9 @@ class Card {
     this.age = h('span', { class: 'age' })
     this.dish = h('div', { class: 'dish' }, this.frame, this.hint)
     this.bar = h('div', { class: 'bar', role: 'toolbar', 'aria-label': `Tools: ${label}` })
+    this.foot = h('div', { class: 'foot' }, this.status, this.age)   // above what unfolds, so that an answer stays in view
     this.more = h('div', { class: 'more', hidden: true })
-    this.card = h('div', { class: 'card', role: 'group', 'aria-label': label }, this.dish, this.bar, this.more, h('div', { class: 'foot' }, this.status, this.age))
+    this.card = h('div', { class: 'card', role: 'group', 'aria-label': label }, this.dish, this.bar, this.foot, this.more)
     root.replaceChildren(h('style', {}, STYLE), this.card)
     this.root = root
     this.aim = new AbortController()                            // ends every listener outside the card
@@ -687,6 +689,7 @@ class Card {
     if (e.button) return
     e.preventDefault()
     this.canvas.focus({ preventScroll: true })
+    this.canvas.classList.add('by-hand')                        // who points needs no frame to see the focus
     this.canvas.setPointerCapture(e.pointerId)
     this.stroke = this.cellAt(e)
     this.point(this.stroke)
@@ -709,6 +712,7 @@ class Card {
   }
 
   key(e) {
+    this.canvas.classList.remove('by-hand')
     if (e.ctrlKey || e.metaKey || e.altKey) return
     const [rows, cols] = this.extent(), at = this.cursor ?? { x: cols >> 1, y: rows >> 1 }, far = e.shiftKey ? 8 : 1
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[e.key]
@@ -812,7 +816,7 @@ class Player extends Card {
     super(element, { hint: '', label: `Living picture: ${words(name)}` })
     this.options = { base: options.model ? null : new URL('creatures/', import.meta.url).href, controls: true, ...options }   // a widget's module has no folder
     Object.assign(this, { name, angle: +options.angle || 0, speed: +options.speed || 30, channel: null, tool: 'wound', engine: null, due: 0, patience: 2, asked: 0, stepped: 0, touched: false, kept: options.state ?? null, steps: 0 })
-    this.keys = { p: () => this.toggle(), '.': () => this.stepOnce(), r: () => this.reset(), x: () => this.cut(), w: () => this.pick('wound'), s: () => this.pick('plant'), '[': () => this.setBrush(this.brush - 1), ']': () => this.setBrush(this.brush + 1), ',': () => this.setAngle(this.angle - 15), ';': () => this.setAngle(this.angle + 15), f: () => this.fullscreen() }
+    this.keys = { p: () => this.toggle(), '.': () => this.stepOnce(), r: () => this.reset(), x: () => this.cut(), w: () => this.pick('wound'), s: () => this.pick('plant'), '[': () => this.setBrush(this.brush - 1), ']': () => this.setBrush(this.brush + 1), ',': () => this.turnTo(this.angle - 15), ';': () => this.turnTo(this.angle + 15), f: () => this.fullscreen() }
     this.awake = new Promise(done => { this.woke = done })       // the first engine
     this.near = new IntersectionObserver(es => es.at(-1).isIntersecting && this.wake(), { rootMargin: '200px' })
     this.far = new IntersectionObserver(es => es.at(-1).isIntersecting || this.sleep(), { rootMargin: '1500px' })
@@ -911,10 +915,10 @@ class Player extends Card {
       this.playButton, button('step', 'Step', 'One step (full stop)', () => this.stepOnce()), button('reset', 'Reset', 'From the start (R)', () => this.reset()), this.moreButton)
     this.brushSlider = slider('brush', 'Brush', { min: 1, max: 20, value: this.brush, show: v => `${2 * v + 1}` }, v => this.setBrush(v))
     this.speedSlider = slider('speed', 'Speed', { min: 0, max: SPEEDS.length - 1, value: speedAt(this.speed), show: i => `${SPEEDS[i]}/s` }, i => this.setSpeed(SPEEDS[i]))
-    this.turnSlider = slider('turn', 'Turn', { min: -180, max: 180, step: 5, value: this.angle, show: v => `${v}°` }, v => this.setAngle(v))
+    this.turnSlider = slider('turn', 'Turn', { min: -180, max: 180, step: 5, value: this.angle, show: v => `${v}°` }, v => this.turnTo(v))
     this.turnSlider.hidden = !turns
     const named = { brush: this.brushSlider, speed: this.speedSlider, turn: this.turnSlider }, front = (options.show ?? '').split(/\s+/).filter(n => named[n])
-    if (front.length) this.more.before(h('div', { class: 'more first' }, ...front.map(n => named[n])))
+    if (front.length) this.foot.before(h('div', { class: 'more first' }, ...front.map(n => named[n])))
     this.more.append(...Object.keys(named).filter(n => !front.includes(n)).map(n => named[n]), this.#channelChoice())
     this.#creatureChoice()
     this.filmButton = button('film', 'Record', 'Record a film of four seconds', () => this.record())
@@ -978,11 +982,15 @@ class Player extends Card {
   wound(x, y, radius = this.brush, fromX, fromY) { this.engine?.wound(x, y, radius, fromX, fromY); this.#done('wound', this.paused ? 'A wound. Press Play.' : 'A wound. Watch it.') }
   seed(x, y) { this.engine?.seed(x, y); this.#done('seed', this.model?.kind === 'texture' ? 'A spot of noise.' : 'A seed: one living cell.') }
   cut(side = 'right') { this.engine?.cut(side); this.#done('cut', this.paused ? 'Cut in half. Press Play.' : 'Cut in half. Watch it.') }
-  reset() { this.engine?.reset(); this.#done('reset', this.model?.kind === 'texture' ? 'From the start: noise.' : 'From the start: one cell.') }
+  reset() { this.engine?.reset(); this.#done('reset', this.model?.kind === 'texture' ? 'From the start: noise.' : `From the start: one cell${this.angle ? `, turned by ${this.angle}°` : ''}.`) }
   stepOnce() { if (!this.paused) this.pause(); this.engine?.step(1, { angle: this.angle }); this.paint(); this.tell('nca-step', { steps: this.engine?.steps }) }
   setBrush(v) { this.brush = Math.max(1, Math.min(20, Math.round(v))); this.brushSlider?.set(this.brush); if (this.cursor) this.point(this.cursor) }
   setSpeed(v) { this.speed = Math.max(.1, +v || 30); this.speedSlider?.set(speedAt(this.speed)); this.tell('nca-change', { what: 'speed' }) }
   setAngle(v) { this.angle = ((+v || 0) + 540) % 360 - 180; this.turnSlider?.set(this.angle); this.tell('nca-change', { what: 'angle' }) }
+  turnTo(v) {
+    this.setAngle(v)
+    this.say(this.angle ? `Its cells now sense the world turned by ${this.angle}°. Reset grows it that way.` : 'Its cells sense the world as they were trained to.')
+  }
   read() { return this.engine ? this.engine.read() : this.kept }
   write(state) { if (this.engine) this.engine.write(state); else this.kept = state; this.#done('state') }
 
@@ -994,7 +1002,8 @@ class Player extends Card {
     try { this.start(model) } catch (e) { this.fail(e); return }
     const old = this.channelLabel
     old.replaceWith(this.#channelChoice())
-    this.say(`A new creature: ${words(name)}.`)
+    this.setAngle(0)
+    this.say(`A new creature: ${words(name)}.${this.paused ? ' Press Play.' : ''}`)
     this.tell('nca-change', { what: 'creature', name })
   }
 
