@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SITE, OUT, WORK, LIB = ROOT/'site', ROOT/'_site', ROOT/'_site_src', ROOT/'nca_tutorial'
 MATHJAX = ('tex-chtml.js', 'output/chtml/fonts', 'input/tex/extensions', 'a11y', 'ui', 'sre')
+SPOKEN = {'grow': ' that only grows', 'persist': ' that stays', 'regenerate': ' that heals', 'tiny': ', 168 numbers', 'micro': ', 264 numbers'}
 FONTS = {'literata': 'opsz-normal opsz-italic', 'fraunces': 'full-normal', 'jetbrains-mono': 'wght-normal'}
 
 
@@ -75,6 +76,12 @@ def assets(src, extra):
     mirror(ROOT/'images', extra/'images')
 
 
+def spoken(name):
+    "A creature's name for people: gecko-regenerate is the gecko that heals"
+    kind, _, what = name.partition('-')
+    return kind + SPOKEN.get(what, f' {what}' if what else '')
+
+
 def creatures(folder):
     "Every packaged creature as the file that a page reads, and a list of them"
     from nca_tutorial.core import NCAModel
@@ -90,7 +97,7 @@ def creatures(folder):
         old = file.read_bytes() if file.exists() else None
         export_web(model, file, name, size)
         if old == file.read_bytes(): os.utime(file, (f.stat().st_mtime,) * 2)
-        listed.append(dict(name=name, title=name.replace('-', ' '), kind='texture' if texture else 'growing'))
+        listed.append(dict(name=name, title=spoken(name), kind='texture' if texture else 'growing'))
     put(folder/'index.json', json.dumps(listed))
     for f in folder.glob('*.nca'):
         if f.stem not in {c['name'] for c in listed}: f.unlink()

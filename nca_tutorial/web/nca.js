@@ -927,7 +927,7 @@ class Player extends Card {
     const full = button('full', 'Full screen', 'Full screen (F)', () => this.fullscreen())
     full.hidden = !this.card.requestFullscreen
     this.more.append(h('div', { class: 'row' }, this.filmButton, full, this.filmLink),
-      h('p', { class: 'keys' }, 'Keys on it: arrows move, space acts, W S X tools, P pause, R reset, [ ] brush'))
+      h('p', { class: 'keys' }, 'Keys: arrows move, space acts, W wounds, S plants, X cuts, P pauses, R resets, [ ] change the brush'))
     if (!options.controls) this.bar.hidden = true
     this.paintPlay()
   }
