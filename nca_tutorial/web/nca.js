@@ -927,7 +927,7 @@ class Player extends Card {
     const full = button('full', 'Full screen', 'Full screen (F)', () => this.fullscreen())
     full.hidden = !this.card.requestFullscreen
     this.more.append(h('div', { class: 'row' }, this.filmButton, full, this.filmLink),
-      h('p', { class: 'keys' }, 'Keys: arrows move, space acts, W wounds, S plants, X cuts, P pauses, R resets, [ ] change the brush'))
+      h('p', { class: 'keys' }, 'Keys: arrows, space acts, W wound, S plant, X cut, P pause, R reset, [ ] size'))
     if (!options.controls) this.bar.hidden = true
     this.paintPlay()
   }
@@ -989,7 +989,7 @@ class Player extends Card {
   setAngle(v) { this.angle = ((+v || 0) + 540) % 360 - 180; this.turnSlider?.set(this.angle); this.tell('nca-change', { what: 'angle' }) }
   turnTo(v) {
     this.setAngle(v)
-    this.say(this.angle ? `Its cells now sense the world turned by ${this.angle}°. Reset grows it that way.` : 'Its cells sense the world as they were trained to.')
+    this.say(this.angle ? `Its cells sense a world turned by ${this.angle}°. Reset regrows it.` : 'Its cells sense the world as they were trained to.')
   }
   read() { return this.engine ? this.engine.read() : this.kept }
   write(state) { if (this.engine) this.engine.write(state); else this.kept = state; this.#done('state') }
