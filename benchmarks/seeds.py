@@ -66,8 +66,8 @@ def main():
     def keep(seed, runs):
         print(seed, runs, file=sys.stderr, flush=True)
         seeds.setdefault(str(seed), {}).update(runs)
-        record["seeds"] = dict(sorted(seeds.items(), key=lambda item: int(item[0])))
-        _replace_files(args.out.parent, {args.out.name: (json.dumps(record, indent=1) + "\n").encode()})
+        in_order = record | dict(seeds={seed: seeds[seed] for seed in sorted(seeds, key=int)})
+        _replace_files(args.out.parent, {args.out.name: (json.dumps(in_order, indent=1) + "\n").encode()})
 
     with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as workers:
         quick = {workers.submit(by_quick_settings, seed): seed for seed in range(args.seeds) if str(seed) not in seeds}

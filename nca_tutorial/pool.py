@@ -48,6 +48,9 @@ class SamplePool:
 
     def __len__(self): return len(self.states)
 
+    @property
+    def _due(self): return bool(self.drawn % self.reseed == 0)  # a birth, in the coming draw
+
     @torch.no_grad()
     def sample(
         self,
@@ -65,7 +68,7 @@ class SamplePool:
             errors = loss(states).nan_to_num(torch.inf)
             order = errors.argsort(descending=True, stable=True)  # the worst first
             newborn = errors > self.whole
-            if self.drawn % self.reseed == 0: newborn[order[0] if self.replace == "worst" else 0] = True
+            if self._due: newborn[order[0] if self.replace == "worst" else 0] = True
             states[newborn] = self.seed[0]
             rest = order[~newborn[order]]
             best = rest[max(0, len(rest) - self.damaged):]

@@ -323,7 +323,7 @@ class NoisePool(SamplePool):
 
     def sample(self, n, loss=None, generator=None):
         "Slots and their states, one of them fresh noise every `reseed` calls; `loss` is not used."
-        fresh = self.drawn % self.reseed == 0
+        fresh = self._due
         index, states = super().sample(n, None, generator)
         _, channels, *grid = states.shape
         if fresh: states[0] = noise_state(1, channels, grid, generator)[0]

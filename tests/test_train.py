@@ -112,6 +112,14 @@ def test_more_training_is_better(target):
     assert history.final() < history.losses[0] / 3
 
 
+def distance(x): return (x - 0.5).square().mean((1, 2, 3))
+
+def toy():
+    "A small model without an alive mask, and a state of 5 x 5 cells for it to start from."
+    model = NCAModel(3, 32, padding="wrap", alive_threshold=None, generator=torch.Generator().manual_seed(0))
+    return model, torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+
+
 def test_a_rule_that_forgets_is_taken_back_with_its_pool():
     "Worse than the seed for 25 steps, though nothing explodes: old weights, all slots seeds; a copy of the bad time is never kept"
     class Spoil(Callback):
@@ -121,10 +129,8 @@ def test_a_rule_that_forgets_is_taken_back_with_its_pool():
                 run.model.update[2].weight.data.zero_()
                 run.model.update[2].bias.data.fill_(0.045)
             if run.history.events and not hasattr(self, "after"): self.after, self.slots = weights(run.model), run.source.states.clone()
-    def distance(x): return (x - 0.5).square().mean((1, 2, 3))
-    start = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    model, start = toy()
     pool, spoil = SamplePool(start, 1000), Spoil()
-    model = NCAModel(3, 32, padding="wrap", alive_threshold=None, generator=torch.Generator().manual_seed(0))
     history = train(model, pool, distance, steps=110, batch=4, rollout=(8, 16), lr=1e-2, progress=False, callbacks=[spoil])
     (step, what), = history.events
     assert "worse than the seed" in what and 74 <= step < 100
@@ -136,10 +142,8 @@ def test_one_exploded_state_of_many_becomes_a_seed_and_the_weights_stay():
     class Spoil(Callback):
         def after_step(self, run):
             if run.step == 10: run.source.states[3] = 40.0          # far off, and not beyond reason
-    def distance(x): return (x - 0.5).square().mean((1, 2, 3))
-    start = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    model, start = toy()
     pool = SamplePool(start, 4, reseed=100)
-    model = NCAModel(3, 32, padding="wrap", alive_threshold=None, generator=torch.Generator().manual_seed(0))
     history = train(model, pool, distance, steps=40, batch=4, rollout=(2, 3), lr=1e-3, progress=False, callbacks=[Spoil()])
     assert history.events == [] and history.reseeded == 1
     assert pool.states.abs().max() < 5
@@ -151,9 +155,7 @@ def test_the_learning_rate_recovers_after_a_step_back():
         def after_step(self, run):
             if run.step == 30: run.model.update[2].bias.data.fill_(1e5)
             self.rates.append(run.lr)
-    def distance(x): return (x - 0.5).square().mean((1, 2, 3))
-    start = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(0))
-    model = NCAModel(3, 32, padding="wrap", alive_threshold=None, generator=torch.Generator().manual_seed(0))
+    model, start = toy()
     history = train(model, SamplePool(start, 4), distance, steps=150, batch=4, rollout=(2, 3), lr=1e-3, lr_drops=(), progress=False,
                     callbacks=[Spoil()])
     rates = [round(rate / 1e-3, 6) for rate in Spoil.rates]
