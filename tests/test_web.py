@@ -267,6 +267,7 @@ def test_every_control(browser, base, tmp_path):
         assert b.sum() < a.sum()
         do('plant').click()
         assert do('plant').get_attribute('aria-pressed') == 'true' and do('wound').get_attribute('aria-pressed') == 'false'
+        assert page.locator('[data-nca] .ring.on').count() == 0, 'the pointer is on the button, not on the picture'
         box = page.locator('[data-nca] .frame canvas').bounding_box()
         page.mouse.click(box['x'] + box['width'] * .9, box['y'] + box['height'] * .1)
         c = np.array(me(alpha)).reshape(72, 72)
@@ -284,10 +285,12 @@ def test_every_control(browser, base, tmp_path):
         page.wait_for_function("document.querySelector('[data-nca]').nca.engine.steps > 20", timeout=90_000)
         page.get_by_role('button', name='Pause').click()
         plain = picture(page)
+        assert not page.locator('.legend').is_visible()
         do('channel').select_option('7')
         shown = picture(page)
-        assert np.abs(plain - shown).max() > 60 and me('p.channel') == 7
+        assert np.abs(plain - shown).max() > 60 and me('p.channel') == 7 and page.locator('.legend').is_visible()
         do('channel').select_option('')
+        assert not page.locator('.legend').is_visible()
         names = do('creature').locator('option').all_inner_texts()
         assert len(names) == sum(NCAModel.from_pretrained(n).alive_threshold is not None for n in NAMES)
         do('creature').select_option('mushroom-grow')
@@ -296,14 +299,24 @@ def test_every_control(browser, base, tmp_path):
         page.get_by_role('button', name='Play').click()
         do('film').click()
         link = page.locator('[data-nca] a[download]')
-        link.wait_for(timeout=60_000)
+        assert do('film').inner_text().startswith('Stop (') and me('p.status.textContent') == 'Recording …'
+        page.wait_for_function("document.querySelector('[data-nca]').nca.filmButton.textContent === 'Stop (3 s left)'")
+        link.wait_for(timeout=60_000)                                                        # four seconds, to the end
+        assert do('film').inner_text() == 'Record'
         with page.expect_download() as d: link.click()
         d.value.save_as(tmp_path/'film.webm')
         data = (tmp_path/'film.webm').read_bytes()
         assert d.value.suggested_filename == 'mushroom-grow.webm' and data[:4] == b'\x1a\x45\xdf\xa3' and len(data) > 2000
+        do('film').click()
+        do('film').click()                                                                   # stopped by hand
+        page.wait_for_function("document.querySelector('[data-nca]').nca.filmButton.textContent === 'Record'", timeout=2000)
+        page.wait_for_function("!document.querySelector('[data-nca]').nca.status.textContent", timeout=20_000)   # said, and gone
         do('full').click()
         page.wait_for_function("document.querySelector('[data-nca]').shadowRoot.fullscreenElement || document.fullscreenElement")
-        page.evaluate('document.exitFullscreen()')
+        page.wait_for_function("document.querySelector('[data-nca]').nca.fullButton.textContent === 'Leave full screen'")
+        assert all(do(name).evaluate("e => e.getBoundingClientRect().right <= innerWidth") for name in ('more', 'channel', 'full'))
+        do('full').click()
+        page.wait_for_function("document.querySelector('[data-nca]').nca.fullButton.textContent === 'Full screen'")
         assert not v.faults, v.faults
 
 

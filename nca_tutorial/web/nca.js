@@ -549,13 +549,15 @@ canvas.by-hand:focus-visible { outline: none; }
 .ring.dot { border-color: var(--go); }
 .hint { position: absolute; left: 50%; bottom: .7rem; transform: translateX(-50%); margin: 0; padding: .42rem .95rem; border-radius: 99px; background: color-mix(in srgb, var(--i) 88%, transparent); color: var(--s); pointer-events: none; width: max-content; max-width: calc(100% - 1.5rem); text-align: center; text-wrap: balance; line-height: 1.3; transition: opacity .4s; }
 .title { position: absolute; left: .85rem; top: .6rem; margin: 0; font-style: italic; font-size: .92rem; color: var(--soft-i); pointer-events: none; }
+.legend { position: absolute; right: .85rem; top: .6rem; margin: 0; display: flex; gap: .4rem; align-items: center; font-size: .76rem; color: var(--soft-i); pointer-events: none; font-variant-numeric: tabular-nums; }
+.legend i { width: 4.5rem; height: .5rem; border-radius: 9px; border: 1px solid var(--l); background: linear-gradient(90deg, #3b7ea1, transparent, #d9603b); }
 .hint.off { opacity: 0; }
 .hint svg { width: 1em; height: 1em; margin: 0 .4em -.12em 0; }
 .bar { display: flex; gap: .15rem; padding: .5rem .45rem; border-top: 1px solid var(--l); }
 .bar button { flex: 1 1 0; min-width: 0; padding: .36rem 0; overflow: hidden; }
-.gap { flex: 0 1 .8rem; }
+.gap { flex: 0 0 1px; align-self: stretch; margin: .5rem .25rem; background: var(--l); }
 .card { container-type: inline-size; }
-@container (max-width: 345px) { .bar { gap: 0; padding: .5rem .2rem; } .bar button { flex: 1 1 auto; min-width: 36px; padding: .36rem .12rem; font-size: .68rem; letter-spacing: -.01em; } .bar .gap { display: none; } }
+@container (max-width: 345px) { .bar { gap: 0; padding: .5rem .2rem; } .bar button { flex: 1 1 auto; min-width: 36px; padding: .36rem .12rem; font-size: .68rem; letter-spacing: -.01em; } .bar .gap { margin: .5rem 1px; } .bar [data-do=pause] span, .bar [data-do=play] span { min-width: 2.5em; text-align: center; } }
 @container (max-width: 285px) { .bar button { min-width: 0; } }
 button, select { font: inherit; color: inherit; background: none; border: 1px solid transparent; border-radius: 10px; cursor: pointer; min-height: 2.5rem; }
 button { display: inline-flex; flex-direction: column; align-items: center; justify-content: center; gap: .16rem; padding: .32rem .5rem; min-width: 3.35rem; font-size: .74rem; line-height: 1; transition: background .15s, border-color .15s; white-space: nowrap; }
@@ -586,6 +588,9 @@ input[type=range] { width: 100%; min-width: 0; accent-color: var(--go); height: 
 .lines::after { content: ""; position: absolute; inset: 0; pointer-events: none; opacity: .55; background: linear-gradient(var(--l) 1px, transparent 1px) 0 0 / 100% calc(100% / var(--rows)), linear-gradient(90deg, var(--l) 1px, transparent 1px) 0 0 / calc(100% / var(--cols)) 100%; }
 .card:fullscreen { max-width: none; border: 0; border-radius: 0; display: flex; flex-direction: column; height: 100vh; overflow: auto; }
 .card:fullscreen .dish { flex: 1 1 0; min-height: 12rem; align-items: center; }
+.card:fullscreen .bar button { flex: 0 1 7rem; }
+.card:fullscreen .bar { justify-content: center; }
+.card:fullscreen .more { grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); }
 .card:fullscreen .frame { flex: 0 0 auto; height: 100%; }
 .card:fullscreen canvas { width: auto; height: 100%; max-width: 100vw; max-height: none; }
 @media (pointer: coarse) { .frame { --nca-world: 86%; } }
@@ -598,7 +603,7 @@ const ICONS = {                                                 // drawn on 20 b
   cut: 'M10 2.500v15M10 4H5.500A1.500 1.500 0 0 0 4 5.500v9A1.500 1.500 0 0 0 5.500 16H10M13 4h1M16 6v1M16 10v.5M16 14v.5M13 16h1',
   play: '*M6.500 3.600v12.800L16.500 10Z', pause: '*M5 4h3.500v12H5ZM11.500 4H15v12h-3.500Z',
   step: '*M4 4v12l7.500-6ZM13 4h3v12h-3Z', reset: 'M4 10a6 6 0 1 0 2-4.500M6.500 2.500 6 5.700l3.200.4',
-  more: 'M3 6h7M14 6h3M3 14h3M10 14h7M12 4v4M8 12v4', film: '*M10 4a6 6 0 1 0 0 12 6 6 0 0 0 0-12Z', full: 'M3.500 7.500v-4h4M12.500 3.500h4v4M16.500 12.500v4h-4M7.500 16.500h-4v-4',
+  more: 'M3 6h7M14 6h3M3 14h3M10 14h7M12 4v4M8 12v4', film: '*M10 4a6 6 0 1 0 0 12 6 6 0 0 0 0-12Z', full: 'M3.500 7.500v-4h4M12.500 3.500h4v4M16.500 12.500v4h-4M7.500 16.500h-4v-4', shrink: 'M7.500 3.500v4h-4M16.500 7.500h-4v-4M12.500 16.500v-4h4M3.500 12.500h4v4', stop: '*M5 5h10v10H5Z',
   clear: 'M4 6h12M8 6V4h4v2M5.500 6l.8 10.500h7.400L14.500 6', random: '*M3 3h4v4H3ZM11 5h4v4h-4ZM5 11h4v4H5ZM13 13h4v4h-4Z', draw: 'M4 16l1-4L13.500 3.500l3 3L8 15l-4 1ZM11.500 5.500l3 3',
 }
 
@@ -661,6 +666,9 @@ class Card {
     this.root = root
     this.aim = new AbortController()                            // ends every listener outside the card
     document.addEventListener('visibilitychange', () => this.tick(), { signal: this.aim.signal })
+    document.addEventListener('fullscreenchange', () => this.#paintFull(), { signal: this.aim.signal })
+    this.fullButton = button('full', 'Full screen', 'Full screen (F)', () => this.fullscreen())
+    this.fullButton.hidden = !this.card.requestFullscreen
     this.sight = new IntersectionObserver(es => { this.visible = es.at(-1).isIntersecting; if (this.visible) this.wake?.(); this.tick() })
     this.sight.observe(element)
   }
@@ -726,7 +734,11 @@ class Card {
     e.preventDefault()
   }
 
-  say(text) { this.status.textContent = text }
+  say(text, seconds = 0) {                                      // 0: it stays until something else is said
+    clearTimeout(this.hush)
+    this.status.textContent = text
+    if (seconds) this.hush = setTimeout(() => { this.status.textContent = '' }, seconds * 1000)
+  }
   greet(text) { this.hint.textContent = text; this.hint.classList.toggle('off', !text) }
   tell(what, detail = {}) { this.element.dispatchEvent(new CustomEvent(what, { detail })) }
 
@@ -763,6 +775,11 @@ class Card {
 
   fullscreen() { document.fullscreenElement ? document.exitFullscreen() : this.card.requestFullscreen?.().catch(() => this.say('This browser does not allow full screen here.')) }
 
+  #paintFull() {
+    const full = this.root.fullscreenElement === this.card
+    relabel(this.fullButton, full ? 'shrink' : 'full', full ? 'Leave full screen' : 'Full screen')
+  }
+
   excuse(text, film) {                                          // a message in its place, and what the page offers instead
     this.stopped = true
     const picture = film && !this.element.querySelector('img, video') ? h('img', { src: film, alt: 'A film of it' }) : null
@@ -773,6 +790,7 @@ class Card {
   dispose() {
     this.disposed = true
     cancelAnimationFrame(this.request)
+    clearTimeout(this.hush)
     this.aim.abort()
     this.sight.disconnect()
     this.root.replaceChildren(h('slot'))
@@ -782,7 +800,9 @@ class Card {
 // ------------------------------------------------------------------------------------------------ the player
 
 const SPEEDS = [3, 8, 15, 30, 60, 120, 240]                     // automaton steps a second
+const BRIEF = 8                                                 // seconds that an answer to a touch is to be read
 const GROWN = 100                                               // steps after which a creature stands still for readers who want no motion
+const FILM = 4                                                  // seconds
 const speedAt = v => SPEEDS.reduce((best, s, i) => Math.abs(s - v) < Math.abs(SPEEDS[best] - v) ? i : best, 0)
 const asModel = m => m instanceof ArrayBuffer ? parse(m) : ArrayBuffer.isView(m) ? parse(m.buffer.slice(m.byteOffset, m.byteOffset + m.byteLength)) : m
 const words = name => name.replace(/[-_]+/g, ' ')
@@ -911,7 +931,7 @@ class Player extends Card {
     }
     this.playButton = button('pause', 'Pause', '', () => this.toggle())
     this.moreButton = button('more', 'More', 'More controls', () => this.openMore(), { 'aria-expanded': 'false' })
-    this.bar.append(...Object.values(this.toolButtons), button('cut', 'Cut', 'Cut it in half (X)', () => this.cut()), h('span', { class: 'gap' }),
+    this.bar.append(...Object.values(this.toolButtons), h('span', { class: 'gap' }), button('cut', 'Cut', 'Cut it in half (X)', () => this.cut()),
       this.playButton, button('step', 'Step', 'One step (full stop)', () => this.stepOnce()), button('reset', 'Reset', 'From the start (R)', () => this.reset()), this.moreButton)
     this.brushSlider = slider('brush', 'Brush', { min: 1, max: 20, value: this.brush, show: v => `${2 * v + 1}` }, v => this.setBrush(v))
     this.speedSlider = slider('speed', 'Speed', { min: 0, max: SPEEDS.length - 1, value: speedAt(this.speed), show: i => `${SPEEDS[i]}/s` }, i => this.setSpeed(SPEEDS[i]))
@@ -921,13 +941,13 @@ class Player extends Card {
     if (front.length) this.foot.before(h('div', { class: 'more first' }, ...front.map(n => named[n])))
     this.more.append(...Object.keys(named).filter(n => !front.includes(n)).map(n => named[n]), this.#channelChoice())
     this.#creatureChoice()
-    this.filmButton = button('film', 'Record', 'Record a film of four seconds', () => this.record())
+    this.filmButton = button('film', 'Record', `Record a film of ${FILM} seconds`, () => this.film ? this.cutFilm() : this.record())
     this.filmLink = h('a', { hidden: true })
     this.filmButton.hidden = !('MediaRecorder' in window)
-    const full = button('full', 'Full screen', 'Full screen (F)', () => this.fullscreen())
-    full.hidden = !this.card.requestFullscreen
-    this.more.append(h('div', { class: 'row' }, this.filmButton, full, this.filmLink),
+    this.more.append(h('div', { class: 'row' }, this.filmButton, this.fullButton, this.filmLink),
       h('p', { class: 'keys' }, 'Keys: arrows, space acts, W wound, S plant, X cut, P pause, R reset, [ ] size'))
+    this.legend = h('p', { class: 'legend', role: 'img', 'aria-label': 'Colours: blue for numbers below 0, red above', hidden: true }, '−1', h('i'), '1')
+    this.dish.append(this.legend)
     if (!options.controls) this.bar.hidden = true
     this.paintPlay()
   }
@@ -935,7 +955,7 @@ class Player extends Card {
   #channelChoice() {
     const rest = range(this.model.channels).slice(this.model.kind === 'texture' ? 3 : 4).map(c => [String(c), `Hidden channel ${c}`])
     const options = [['', 'The picture'], ...(this.model.kind === 'texture' ? [] : [['3', 'Alpha: who is mature']]), ...rest]
-    return this.channelLabel = choice('channel', 'Show', options, '', v => { this.channel = v === '' ? null : +v; this.paint() })
+    return this.channelLabel = choice('channel', 'Show', options, '', v => this.setChannel(v === '' ? null : +v))
   }
 
   async #creatureChoice() {
@@ -959,8 +979,8 @@ class Player extends Card {
     this.tool = tool
     for (const [name, b] of Object.entries(this.toolButtons)) b.setAttribute('aria-pressed', String(name === tool))
     this.ring.classList.toggle('dot', tool === 'plant')
-    if (this.cursor) this.point(this.cursor)
-    this.say(tool === 'wound' ? 'Drag across the picture.' : 'Tap where a seed shall lie.')
+    if (this.ring.classList.contains('on')) this.point(this.cursor)
+    this.say(tool === 'wound' ? 'Drag across the picture.' : this.model.kind === 'texture' ? 'Tap where noise shall be.' : 'Tap where a seed shall lie.')
   }
 
   // -- what can be done to it
@@ -974,7 +994,7 @@ class Player extends Card {
   #done(what, text) {
     this.touched = true
     this.greet('')
-    if (text && this.status.textContent !== text) this.say(text)
+    if (text) this.say(text, BRIEF)
     this.paint()
     this.tell('nca-change', { what })
   }
@@ -986,6 +1006,7 @@ class Player extends Card {
   stepOnce() { if (!this.paused) this.pause(); this.engine?.step(1, { angle: this.angle }); this.paint(); this.tell('nca-step', { steps: this.engine?.steps }) }
   setBrush(v) { this.brush = Math.max(1, Math.min(20, Math.round(v))); this.brushSlider?.set(this.brush); if (this.cursor) this.point(this.cursor) }
   setSpeed(v) { this.speed = Math.max(.1, +v || 30); this.speedSlider?.set(speedAt(this.speed)); this.tell('nca-change', { what: 'speed' }) }
+  setChannel(c) { this.channel = c; this.legend.hidden = c === null; this.paint() }
   setAngle(v) { this.angle = ((+v || 0) + 540) % 360 - 180; this.turnSlider?.set(this.angle); this.tell('nca-change', { what: 'angle' }) }
   turnTo(v) {
     this.setAngle(v)
@@ -999,6 +1020,7 @@ class Player extends Card {
     catch (e) { this.say(e.message); return }
     this.drop()
     Object.assign(this, { name, channel: null, kept: null, due: 0 })
+    this.legend.hidden = true
     try { this.start(model) } catch (e) { this.fail(e); return }
     const old = this.channelLabel
     old.replaceWith(this.#channelChoice())
@@ -1053,7 +1075,7 @@ class Player extends Card {
 
   // -- a film of what happens, made on a canvas of its own: large squares on the colour of the dish
 
-  record(seconds = 4) {
+  record(seconds = FILM) {
     if (!this.engine || this.film) return
     const { width, height } = this.engine, scale = Math.max(1, Math.round(480 / Math.max(width, height)))
     const canvas = h('canvas', { width: width * scale, height: height * scale }), pen = canvas.getContext('2d')
@@ -1070,18 +1092,21 @@ class Player extends Card {
     recorder.onstop = () => this.#filmDone(new Blob(parts, { type: kind }))
     recorder.start()
     this.paint()
-    this.filmButton.disabled = true
-    this.say(`Recording for ${seconds} seconds …`)
-    setTimeout(() => recorder.stop(), seconds * 1000)
+    const end = performance.now() + seconds * 1000, left = () => Math.max(0, Math.ceil((end - performance.now()) / 1000))
+    const count = () => relabel(this.filmButton, 'stop', `Stop (${left()} s left)`)
+    const clock = setInterval(() => left() ? count() : this.cutFilm(), 250)
+    this.cutFilm = () => { clearInterval(clock); if (recorder.state !== 'inactive') recorder.stop() }
+    count()
+    this.say(this.paused ? 'Recording. Press Play, or it is a film of nothing.' : 'Recording …')
   }
 
   #filmDone(blob) {
     this.film = null
-    this.filmButton.disabled = false
+    relabel(this.filmButton, 'film', 'Record')
     if (this.filmLink.href) URL.revokeObjectURL(this.filmLink.href)
     const file = `${this.name}.${blob.type.includes('mp4') ? 'mp4' : 'webm'}`
     Object.assign(this.filmLink, { href: URL.createObjectURL(blob), download: file, textContent: `Save ${file} (${Math.ceil(blob.size / 1000)} kB)`, hidden: false })
-    this.say('The film is ready.')
+    this.say('The film is ready.', BRIEF)
     this.tell('nca-change', { what: 'film', size: blob.size })
   }
 
@@ -1095,6 +1120,7 @@ class Player extends Card {
     this.near.disconnect()
     this.far.disconnect()
     clearTimeout(this.rescue)
+    this.cutFilm?.()
     this.drop()
     super.dispose()
   }
@@ -1127,7 +1153,7 @@ class LifeBoard extends Card {
     const [, born, stay] = /^B([0-8]*)\/S([0-8]*)$/i.exec(rule) ?? [, '3', '23']
     Object.assign(this, { width, height, speed, wrap, due: 0, born: [...born].map(Number), stay: [...stay].map(Number), generation: 0, cells: new Uint8Array(width * height) })
     if (paused !== null) this.paused = paused || this.paused
-    this.keys = { p: () => this.toggle(), '.': () => this.stepOnce(), c: () => this.clear(), n: () => this.random() }
+    this.keys = { p: () => this.toggle(), '.': () => this.stepOnce(), c: () => this.clear(), n: () => this.random(), f: () => this.fullscreen() }
     this.pen = this.canvasFor(`A board of ${width} by ${height} cells. Arrow keys move, space draws or wipes, P plays.`).getContext('2d')
     Object.assign(this.canvas, { width, height })
     this.frame.style.aspectRatio = `${width} / ${height}`
@@ -1146,12 +1172,10 @@ class LifeBoard extends Card {
     this.moreButton = button('more', 'More', 'More controls', () => this.openMore(), { 'aria-expanded': 'false' })
     this.bar.append(this.playButton, button('step', 'Step', 'One generation (full stop)', () => this.stepOnce()), button('clear', 'Clear', 'An empty board (C)', () => this.clear()),
       button('random', 'Random', 'A random soup (N)', () => this.random()), h('span', { class: 'gap' }), this.moreButton)
-    const full = button('full', 'Full screen', 'Full screen', () => this.fullscreen())
-    full.hidden = !this.card.requestFullscreen
     this.wrapButton = button('reset', 'Edges meet', 'Does the left edge touch the right one?', () => this.setWrap(!this.wrap), { 'aria-pressed': String(this.wrap) })
     this.more.append(choice('pattern', 'Pattern', Object.keys(PATTERNS).map(n => [n, n]), pattern, n => this.place(n)),
       slider('speed', 'Speed', { min: 1, max: 60, value: this.speed, show: v => `${v}/s` }, v => { this.speed = v }),
-      h('div', { class: 'row' }, this.wrapButton, full), h('p', { class: 'keys' }, 'Keys on it: arrows move, space draws, P play, . step, C clear, N random'))
+      h('div', { class: 'row' }, this.wrapButton, this.fullButton), h('p', { class: 'keys' }, 'Keys on it: arrows move, space draws, P play, . step, C clear, N random, F full screen'))
     this.paintPlay()
   }
 
