@@ -92,7 +92,8 @@ class Board {
   constructor(size, changed) {
     this.size = size
     this.canvas = make('canvas', { width: size, height: size, tabIndex: 0 })
-    this.canvas.setAttribute('role', 'img')
+    this.canvas.setAttribute('role', 'application')
+    this.canvas.setAttribute('aria-roledescription', 'drawing board')
     this.ctx = this.canvas.getContext('2d', { willReadFrequently: true })
     Object.assign(this, { changed, past: [], colour: COLOURS.leaf, brush: 3, erasing: false, at: [size / 2, size / 2] })
   }
