@@ -16,8 +16,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .core import NCAModel, seed_state, _check_count, _check_state
+from .core import NCAModel, dense_step, seed_state, _check_count, _check_state
 from .growing import _beginning, pixel_loss
+from .perception import _check_number
 from .pool import SamplePool
 from .train import History, train
 
@@ -149,7 +150,7 @@ def _one_of(ways, x, generator):
     kinds = torch.randint(len(ways), (len(x),), generator=generator, device=device).tolist()
     return torch.cat([ways[kind](one[None], generator) for kind, one in zip(kinds, x)])
 
-_OFTEN = {cut_disc: 4, cut_square: 4, cut_middle: 3, cut_half: 3, cut_stroke: 2}          # what heals worst
+_OFTEN = {cut_disc: 4, cut_square: 4, cut_middle: 3, cut_half: 3, cut_stroke: 2}          # what healed worst untrained
 _ANY = [way for way in (*DAMAGE.values(), cut_stroke, cut_middle) for _ in range(_OFTEN.get(way, 1))]
 
 def any_damage(
@@ -189,6 +190,17 @@ def recovery(
     return loss(hurt), loss(model(hurt, steps, generator))
 
 # %% ../nbs/07_regeneration.ipynb #5ade94d3
+def _sprouting(loss, model, least):
+    "The loss, and the square of what a seed's alpha lacks to `least` after its first step."
+    seed, fire = seed_state(1, model.channels, 5), torch.ones(1, 1, 5, 5, dtype=torch.bool)
+    def both(x):
+        errors = loss(x)
+        if not torch.is_grad_enabled(): return errors  # somebody only ranks states
+        law = model.kernel_weights, model.update, model.padding
+        alpha = dense_step(seed.to(x.device), fire.to(x.device), *law, None)[0, 3, 2, 2]  # before anybody dies
+        return errors + (least - alpha).clamp(min=0)**2
+    return both
+
 def regenerate(
     target: Tensor,  # (4, H, W), as `load_target` gives it
     model: NCAModel | None = None,  # continue with this one; None makes a new one
@@ -197,6 +209,7 @@ def regenerate(
     damaged: int = 3,  # how many states of each batch are wounded
     whole: float = math.inf,  # the loss up to which a state is whole; any other starts again from the seed
     reseed: int = 1,  # a seed is born in every so many training steps, in place of the worst of the batch
+    sprout: float | None = None,  # an alpha that seeds shall have after their first step; a lower one costs
     seed: int = 0,  # of the first weights and of every random choice in training
     **settings,  # for `train`: steps, batch, rollout, lr, lr_drops, progress, stop_at, callbacks, guard
 ) -> tuple[NCAModel, History]:
@@ -205,5 +218,8 @@ def regenerate(
     ways = DAMAGE | {"any": any_damage, "hard": hard_damage}
     if not callable(damage) and damage not in ways:
         raise ValueError(f"damage: got {damage!r}; expected a function or one of {', '.join(ways)}")
+    if sprout is not None:
+        _check_number("sprout", sprout)
+        loss = _sprouting(loss, model, sprout)
     source = SamplePool(start, pool, ways.get(damage, damage), damaged, whole, reseed)
     return model, train(model, source, loss, seed=seed, **settings)

@@ -95,10 +95,13 @@ class Run:
 
     @property
     def lr(self):
-        "The learning rate of the coming step."
+        "The learning rate of the coming step; `lr_used` is that of the last."
         drops = [factor for share, factor in self.settings["lr_drops"]
                  if self.step >= int(share * self.settings["steps"])]
         return self.settings["lr"] * math.prod(drops) * (self.guard.scale if self.guard else 1)
+
+    @property
+    def lr_used(self): return self.optimiser.param_groups[0]["lr"]
 
 # %% ../nbs/92_train.ipynb #206adeb3
 def _take(run):
@@ -203,7 +206,7 @@ class CSVLog(Callback):
     def after_step(self, run):
         step, events = run.step - 1, run.history.events
         event = events[-1][1] if events and events[-1][0] == step else ""
-        self.writer.writerow([step, run.history.losses[-1], run.lr, event])
+        self.writer.writerow([step, run.history.losses[-1], run.lr_used, event])
         self.file.flush()
 
     def after_fit(self, run):
@@ -228,7 +231,7 @@ class TensorBoardLog(Callback):
     def after_step(self, run):
         step = run.step - 1
         self.writer.add_scalar("loss", run.history.losses[-1], step)
-        self.writer.add_scalar("learning rate", run.lr, step)
+        self.writer.add_scalar("learning rate", run.lr_used, step)
         if step % self.every == 0 and run.states.shape[1] > 3:
             self.writer.add_images("creatures", to_rgb(run.states[:8]), step)
 
