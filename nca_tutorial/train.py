@@ -95,13 +95,15 @@ class Run:
 
     @property
     def lr(self):
-        "The learning rate of the coming step; `lr_used` is that of the last."
+        "The learning rate of the coming step."
         drops = [factor for share, factor in self.settings["lr_drops"]
                  if self.step >= int(share * self.settings["steps"])]
         return self.settings["lr"] * math.prod(drops) * (self.guard.scale if self.guard else 1)
 
     @property
-    def lr_used(self): return self.optimiser.param_groups[0]["lr"]
+    def lr_used(self):
+        "The learning rate of the last step."
+        return self.optimiser.param_groups[0]["lr"]
 
 # %% ../nbs/92_train.ipynb #206adeb3
 def _take(run):

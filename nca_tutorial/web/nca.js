@@ -548,8 +548,9 @@ canvas.by-hand:focus-visible { outline: none; }
 .ring.on { opacity: .9; }
 .ring.dot { border-color: var(--go); }
 .hint { position: absolute; left: 50%; bottom: .7rem; transform: translateX(-50%); margin: 0; padding: .42rem .95rem; border-radius: 99px; background: color-mix(in srgb, var(--i) 88%, transparent); color: var(--s); pointer-events: none; width: max-content; max-width: calc(100% - 1.5rem); text-align: center; text-wrap: balance; line-height: 1.3; transition: opacity .4s; }
-.title { position: absolute; left: .85rem; top: .6rem; margin: 0; font-style: italic; font-size: .92rem; color: var(--soft-i); pointer-events: none; }
-.legend { position: absolute; right: .85rem; top: .6rem; margin: 0; display: flex; gap: .4rem; align-items: center; font-size: .76rem; color: var(--soft-i); pointer-events: none; font-variant-numeric: tabular-nums; }
+.title, .legend { position: absolute; top: .5rem; margin: 0; padding: .12rem .55rem; border-radius: 99px; background: color-mix(in srgb, var(--s) 84%, transparent); color: var(--soft-i); pointer-events: none; }
+.title { left: .5rem; font-style: italic; font-size: .92rem; }
+.legend { right: .5rem; display: flex; gap: .4rem; align-items: center; font-size: .76rem; font-variant-numeric: tabular-nums; }
 .legend i { width: 4.5rem; height: .5rem; border-radius: 9px; border: 1px solid var(--l); background: linear-gradient(90deg, #3b7ea1, transparent, #d9603b); }
 .hint.off { opacity: 0; }
 .hint svg { width: 1em; height: 1em; margin: 0 .4em -.12em 0; }
