@@ -48,7 +48,7 @@ SPECIAL = {
                 dict(replace="worst")),
         steps=800, batch=8, lr=3e-4, lr_drops=((0.5, 0.3), (0.8, 0.3)), pool=64, whole=2e-2, reseed=2, replace="any"),
 }
-PARENTS = {"grow": None, "persist": "grow", "regenerate": "persist"}  # whose weights a training starts from
+PARENTS = {"grow": None, "persist": "grow", "regenerate": "persist"}  # whose weights a training starts from, mostly
 CREATURES = tuple(f"{target}-{experiment}" for target in TARGETS for experiment in EXPERIMENTS)
 
 # %% ../nbs/94_zoo.ipynb #95011673
@@ -73,9 +73,10 @@ def recipe(
     if name not in NAMES: raise ValueError(f"name: got {name!r}; expected one of {', '.join(NAMES)}")
     if name in TEXTURES: return _texture_recipe(name)
     target, experiment = name.split("-")
-    return dict(picture=f"{target}.png", size=40, padding=16, experiment=experiment,
-                parent=PARENTS[experiment] and f"{target}-{PARENTS[experiment]}",
-                **dict(seed=0, rollout=(64, 95)) | EXPERIMENTS[experiment][1] | SPECIAL.get(name, {}))
+    parent = PARENTS[experiment] and f"{target}-{PARENTS[experiment]}"
+    general = dict(picture=f"{target}.png", size=40, padding=16, experiment=experiment, parent=parent, seed=0,
+                   rollout=(64, 95))
+    return general | EXPERIMENTS[experiment][1] | SPECIAL.get(name, {})
 
 # %% ../nbs/94_zoo.ipynb #ac1e980f
 @torch.no_grad()
