@@ -47,6 +47,9 @@ SPECIAL = {
                 dict(steps=1400, lr=2e-4, lr_drops=((0.8572, 0.3),), reseed=8, replace="worst"),
                 dict(replace="worst")),
         steps=800, batch=8, lr=3e-4, lr_drops=((0.5, 0.3), (0.8, 0.3)), pool=64, whole=2e-2, reseed=2, replace="any"),
+    "butterfly-regenerate": dict(                                 # from a body that can heal, not from its own
+        parent="gecko-regenerate", before=(), steps=3600, lr=1.5e-3, lr_drops=((0.6, 0.3), (0.85, 0.3)),
+        damage="any", damaged=4, whole=3e-3, rollout=(64, 112), sprout=0.5),
 }
 PARENTS = {"grow": None, "persist": "grow", "regenerate": "persist"}  # whose weights a training starts from, mostly
 CREATURES = tuple(f"{target}-{experiment}" for target in TARGETS for experiment in EXPERIMENTS)
