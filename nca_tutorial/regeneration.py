@@ -6,7 +6,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/regeneration.html.md"""
 
 # %% auto #0
 __all__ = ['DAMAGE', 'cut_disc', 'cut_square', 'cut_half', 'cut_tail', 'scatter', 'add_noise', 'cut_stroke', 'cut_middle',
-           'any_damage', 'hard_damage', 'recovery', 'regenerate']
+           'cut_beyond', 'any_damage', 'hard_damage', 'central_damage', 'recovery', 'regenerate']
 
 # %% ../nbs/07_regeneration.ipynb #5d4d3f67
 import math
@@ -68,15 +68,19 @@ def cut_square(
     return x * (torch.maximum(down.abs(), right.abs()) >= r)
 
 # %% ../nbs/07_regeneration.ipynb #9b16590c
+def _beyond_middle(x, generator):
+    "(B, 1, H, W): how far each cell lies from the middle, in half sides, in a direction of each state's own."
+    _check_state(x, x.shape[1])
+    rows, cols = _coordinates(x)
+    angle = _between("angle", 0, 2 * math.pi, x, generator)
+    return rows * angle.sin() + cols * angle.cos()
+
 def cut_half(
     x: Tensor,  # (B, C, H, W)
     generator: torch.Generator | None = None,  # makes the wounds reproducible
 ) -> Tensor:  # (B, C, H, W), a copy
     "Erase one side of a line through the middle of the grid, at any angle."
-    _check_state(x, x.shape[1])
-    rows, cols = _coordinates(x)
-    angle = _between("angle", 0, 2 * math.pi, x, generator)
-    return x * (rows * angle.sin() + cols * angle.cos() <= 0)
+    return x * (_beyond_middle(x, generator) <= 0)
 
 # %% ../nbs/07_regeneration.ipynb #0949f589
 def cut_tail(
@@ -141,6 +145,14 @@ def cut_middle(
     round_one = _draw(torch.rand, x, generator) < 0.5
     return x * (torch.where(round_one, (down**2 + right**2).sqrt(), torch.maximum(down.abs(), right.abs())) >= r)
 
+def cut_beyond(
+    x: Tensor,  # (B, C, H, W)
+    generator: torch.Generator | None = None,  # makes the wounds reproducible
+    beyond: tuple[float, float] = (0.0, 0.2),  # from the middle to the line, smallest and largest, in half sides
+) -> Tensor:  # (B, C, H, W), a copy
+    "Erase the larger side of a line that runs past the middle of the grid, at any angle."
+    return x * (_beyond_middle(x, generator) <= -_between("beyond", *beyond, x, generator))
+
 # %% ../nbs/07_regeneration.ipynb #0a243ebf
 DAMAGE = {"disc": cut_disc, "square": cut_square, "half": cut_half, "tail": cut_tail, "scatter": scatter,
           "noise": add_noise}
@@ -161,8 +173,9 @@ def any_damage(
     return _one_of(_ANY, x, generator)
 
 _large_disc, _large_square = (partial(cut, radius=(0.2, 0.4)) for cut in (cut_disc, cut_square))
+_dense_scatter, _strong_noise = partial(scatter, share=(0.3, 0.5)), partial(add_noise, amount=(0.15, 0.3))
 _HARD = [*[_large_disc] * 4, *[_large_square] * 5, *[cut_middle] * 2, *[cut_half] * 2, cut_tail, cut_stroke,
-         partial(scatter, share=(0.3, 0.5)), *[partial(add_noise, amount=(0.15, 0.3))] * 2]
+         _dense_scatter, *[_strong_noise] * 2]
 
 def hard_damage(
     x: Tensor,  # (B, C, H, W) with C of 4 or more
@@ -170,6 +183,26 @@ def hard_damage(
 ) -> Tensor:  # (B, C, H, W), a copy
     "As `any_damage`, but with larger discs and squares, denser scatter and stronger noise."
     return _one_of(_HARD, x, generator)
+
+def _over_middle(cut):
+    "The same wound, thrown again (50 times at most) until it takes the middle cell. For one state."
+    def wound(x, generator=None):
+        for _ in range(50):
+            hurt = cut(x, generator)
+            if not hurt[..., x.shape[2] // 2, x.shape[3] // 2].any(): break
+        return hurt
+    return wound
+
+_central_disc, _central_square = (_over_middle(partial(cut, radius=(0.15, 0.4))) for cut in (cut_disc, cut_square))
+_CENTRAL = [*[cut_beyond] * 6, *[_central_square] * 6, *[_central_disc] * 5, _large_square, _large_disc, cut_middle,
+            cut_half, cut_tail, cut_stroke, _dense_scatter, _strong_noise]
+
+def central_damage(
+    x: Tensor,  # (B, C, H, W) with C of 4 or more
+    generator: torch.Generator | None = None,  # makes the wounds reproducible
+) -> Tensor:  # (B, C, H, W), a copy
+    "Wound each state, most of them by a cut or a hole that takes the middle; the others as `hard_damage` does."
+    return _one_of(_CENTRAL, x, generator)
 
 # %% ../nbs/07_regeneration.ipynb #2614d7a4
 @torch.no_grad()
@@ -205,7 +238,7 @@ def regenerate(
     target: Tensor,  # (4, H, W), as `load_target` gives it
     model: NCAModel | None = None,  # continue with this one; None makes a new one
     pool: int = 1024,  # slots
-    damage: str | Callable = "disc",  # a name of `DAMAGE`, "any", "hard", or a function (states, generator) -> states
+    damage: str | Callable = "disc",  # a name of `DAMAGE`, "any", "hard", "central", or a function
     damaged: int = 3,  # how many states of each batch are wounded
     whole: float = math.inf,  # the loss up to which a state is whole; any other starts again from the seed
     reseed: int = 1,  # a seed is born in every so many training steps, in place of the worst of the batch
@@ -215,7 +248,7 @@ def regenerate(
 ) -> tuple[NCAModel, History]:
     "Train a creature that grows into `target`, stays and heals (Mordvintsev et al. 2020, Experiment 3)."
     loss, model, start = _beginning(target, model, seed)
-    ways = DAMAGE | {"any": any_damage, "hard": hard_damage}
+    ways = DAMAGE | {"any": any_damage, "hard": hard_damage, "central": central_damage}
     if not callable(damage) and damage not in ways:
         raise ValueError(f"damage: got {damage!r}; expected a function or one of {', '.join(ways)}")
     if sprout is not None:

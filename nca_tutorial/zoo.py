@@ -38,9 +38,14 @@ EXPERIMENTS = {
 SPECIAL = {
     "mushroom-persist": dict(steps=2000),
     "mushroom-regenerate": dict(
-        before=(dict(steps=3000, lr=1e-3, lr_drops=((0.6, 0.3), (0.85, 0.3)), damage="any", damaged=5,
-                     rollout=(80, 128)),),
-        steps=2000, sprout=0.5),                                  # or its seeds die
+        before=(dict(steps=3000, batch=8, lr=1e-3, lr_drops=((0.6, 0.3), (0.85, 0.3)), damage="any", damaged=5,
+                     whole=1.5e-3, rollout=(80, 128)),
+                dict(steps=2000, batch=8, lr=5e-4, lr_drops=((0.5, 0.3), (0.8, 0.3)), damage="hard", damaged=6,
+                     whole=1.5e-3, rollout=(96, 160)),
+                dict(steps=3000, lr=1e-3, lr_drops=((0.6, 0.3), (0.85, 0.3))),
+                dict(steps=2400, lr=1e-3, lr_drops=((0.5, 0.3), (0.8, 0.3), (0.92, 0.3)))),
+        steps=1200, batch=20, lr=5e-4, lr_drops=((0.4, 0.3), (0.75, 0.3), (0.9, 0.3)), damage="central", damaged=16,
+        whole=3e-3, rollout=(64, 104), sprout=0.5),               # without sprout its seeds die
     "butterfly-persist": dict(                                    # the hardest; see below
         before=(dict(steps=4000, batch=4, lr=1e-3, lr_drops=(), pool=256, whole=3e-3, reseed=1, replace="worst"),
                 dict(steps=2400, lr=5e-4, lr_drops=((0.4, 0.3), (0.75, 0.3)), pool=256, reseed=1, replace="worst"),

@@ -1,4 +1,6 @@
 """The pool and the wounds: what they promise for any size, shape and dice."""
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -6,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from nca_tutorial.core import NCAModel, seed_state
 from nca_tutorial.growing import pixel_loss
 from nca_tutorial.pool import SamplePool, persist
-from nca_tutorial.regeneration import DAMAGE, any_damage, cut_disc, cut_middle, cut_stroke, hard_damage, recovery, regenerate
+from nca_tutorial.regeneration import DAMAGE, any_damage, central_damage, cut_beyond, cut_disc, cut_half, cut_middle, cut_stroke, hard_damage, recovery, regenerate
 from nca_tutorial.targets import load_target
 
 QUICK = dict(steps=5, batch=3, rollout=(3, 5), progress=False)
@@ -122,8 +124,8 @@ def test_a_batch_larger_than_the_pool_is_refused(target):
     with pytest.raises(ValueError, match="n: got 3; the pool has 2 slots"): persist(target, pool=2, **QUICK)
 
 
-WOUNDS = DAMAGE | {"stroke": cut_stroke, "middle": cut_middle}
-MIXED = {"any": any_damage, "hard": hard_damage}
+WOUNDS = DAMAGE | {"stroke": cut_stroke, "middle": cut_middle, "beyond": cut_beyond}
+MIXED = {"any": any_damage, "hard": hard_damage, "central": central_damage}
 
 
 @pytest.mark.parametrize("kind", [*WOUNDS, *MIXED])
@@ -151,6 +153,22 @@ def test_larger_wounds_take_more():
     x = torch.ones(32, 4, 31, 31)
     left = [cut_disc(x, dice(2), (r, r)).mean().item() for r in (0.0, 0.1, 0.2, 0.4, 0.8)]
     assert left[0] == 1 and left == sorted(left, reverse=True) and len(set(left)) == 5
+
+
+def test_a_cut_beyond_the_middle_takes_more_than_the_half():
+    x, at = torch.ones(16, 4, 61, 61), lambda d: (d, d)
+    half, *further = (cut(x, dice(4)) for cut in (cut_half, *(partial(cut_beyond, beyond=at(d)) for d in (0, 0.1, 0.4))))
+    assert torch.equal(half, further[0])                          # the same dice, the same angles
+    for more, less in zip(further, further[1:]): assert ((less <= more).all() and (less.sum((1, 2, 3)) < more.sum((1, 2, 3))).all())
+    side = torch.linspace(-1, 1, 61)
+    distance = (side[:, None] ** 2 + side**2).sqrt().expand(16, 61, 61)
+    assert distance[further[2][:, 0] == 1].min() >= 0.4           # nothing nearer to the middle is left
+
+
+def test_central_damage_takes_the_middle():
+    x = torch.ones(400, 4, 31, 31)
+    taken = lambda damage: (damage(x, dice(5))[:, 3, 15, 15] == 0).float().mean().item()
+    assert taken(central_damage) > 0.68 > 0.5 > taken(hard_damage)      # 17 of its 25 ways always do
 
 
 def test_a_stroke_is_a_bar_with_round_ends_at_any_angle():

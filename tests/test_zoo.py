@@ -80,6 +80,7 @@ def test_creatures_are_as_good_as_their_cards_say(name, root):
     if experiment == "regenerate":
         healed = card["measured"]["healed"]
         assert set(healed) == set(DAMAGE) and min(healed[kind] for kind in SURE) >= 0.95
+        if name == "mushroom-regenerate": assert min(healed.values()) >= 0.95      # it was taught to do without its middle
         for kind in SURE: assert recovery(model, target, DAMAGE[kind], wounds=3, generator=torch.Generator().manual_seed(7))[1].median() <= 1.5e-3
 
 
@@ -89,11 +90,11 @@ def test_a_recipe_trains(name, root, creatures, tmp_path):
     if parent := recipe(name)["parent"]: shutil.copytree(creatures / parent, tmp_path / parent)
     cards, weights = [], []
     for _ in range(2):
-        cards.append(train_creature(name, tmp_path, root / "images", steps=3, rollout=(8, 9), pool=9, progress=False, judge=unjudged)
+        cards.append(train_creature(name, tmp_path, root / "images", steps=3, rollout=(8, 9), pool=24, progress=False, judge=unjudged)
                      if parent else train_creature(name, tmp_path, root / "images", steps=3, rollout=(8, 9), progress=False, judge=unjudged))
         weights.append((tmp_path / name / "model.safetensors").read_bytes())
     packaged, made = read_card(name)["recipe"], json.loads((tmp_path / name / "card.json").read_text())["recipe"]
-    reduced = {"steps": 3, "rollout": [8, 9]} | ({"pool": 9} if parent else {})
+    reduced = {"steps": 3, "rollout": [8, 9]} | ({"pool": 24} if parent else {})
     if "before" in packaged: reduced["before"] = [part | {k: v for k, v in reduced.items() if k in part} for part in packaged["before"]]
     assert made == packaged | reduced and weights[0] == weights[1] and cards[0]["loss"] == cards[1]["loss"]
     assert NCAModel.from_pretrained(tmp_path / name).channels == 16
@@ -107,7 +108,7 @@ def test_a_checkpoint_lets_a_recipe_go_on(root, tmp_path):
 
 def test_both_parts_of_a_recipe_are_kept_and_go_on(root, creatures, tmp_path):
     shutil.copytree(creatures / "gecko-persist", tmp_path / "gecko-persist")
-    def go(run): return train_creature("gecko-regenerate", tmp_path, root / "images", run, steps=2, rollout=(4, 5), pool=9, progress=False, judge=unjudged)
+    def go(run): return train_creature("gecko-regenerate", tmp_path, root / "images", run, steps=2, rollout=(4, 5), pool=24, progress=False, judge=unjudged)
     first, plain = go(tmp_path / "run.safetensors"), go(None)
     weights = NCAModel.from_pretrained(tmp_path / "gecko-regenerate").update[2].weight
     assert {p.name for p in tmp_path.glob("run*")} == {"run.safetensors", "run-1.safetensors"}
