@@ -140,7 +140,7 @@ def cut_middle(
     radius: tuple[float, float] = (0.03, 0.22),  # smallest and largest, in half sides of the grid
     reach: float = 0.14,  # how far the hole may lie from the middle in each direction, in half sides
 ) -> Tensor:  # (B, C, H, W), a copy
-    "Erase a disc or a square in the middle of the grid."
+    "Erase a disc or a square in or near the middle of the grid."
     down, right, r = _from_hole(x, generator, radius, reach)
     round_one = _draw(torch.rand, x, generator) < 0.5
     return x * (torch.where(round_one, (down**2 + right**2).sqrt(), torch.maximum(down.abs(), right.abs())) >= r)
@@ -162,7 +162,7 @@ def _one_of(ways, x, generator):
     kinds = torch.randint(len(ways), (len(x),), generator=generator, device=device).tolist()
     return torch.cat([ways[kind](one[None], generator) for kind, one in zip(kinds, x)])
 
-_OFTEN = {cut_disc: 4, cut_square: 4, cut_middle: 3, cut_half: 3, cut_stroke: 2}          # what healed worst untrained
+_OFTEN = {cut_disc: 4, cut_square: 4, cut_middle: 3, cut_half: 3, cut_stroke: 2}          # some more often
 _ANY = [way for way in (*DAMAGE.values(), cut_stroke, cut_middle) for _ in range(_OFTEN.get(way, 1))]
 
 def any_damage(
@@ -201,7 +201,7 @@ def central_damage(
     x: Tensor,  # (B, C, H, W) with C of 4 or more
     generator: torch.Generator | None = None,  # makes the wounds reproducible
 ) -> Tensor:  # (B, C, H, W), a copy
-    "Wound each state, most of them by a cut or a hole that takes the middle; the others as `hard_damage` does."
+    "Wound each state, most of them by a cut or a hole that takes the middle; the others in the ways of `hard_damage`."
     return _one_of(_CENTRAL, x, generator)
 
 # %% ../nbs/07_regeneration.ipynb #2614d7a4
