@@ -238,7 +238,7 @@ def regenerate(
     target: Tensor,  # (4, H, W), as `load_target` gives it
     model: NCAModel | None = None,  # continue with this one; None makes a new one
     pool: int = 1024,  # slots
-    damage: str | Callable = "disc",  # a name of `DAMAGE`, "any", "hard", "central", or a function
+    damage: str | Callable = "disc",  # of `DAMAGE`, "any", "hard", "central", or (states, generator) -> states
     damaged: int = 3,  # how many states of each batch are wounded
     whole: float = math.inf,  # the loss up to which a state is whole; any other starts again from the seed
     reseed: int = 1,  # a seed is born in every so many training steps, in place of the worst of the batch

@@ -1,6 +1,4 @@
 """The pool and the wounds: what they promise for any size, shape and dice."""
-from functools import partial
-
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -156,10 +154,10 @@ def test_larger_wounds_take_more():
 
 
 def test_a_cut_beyond_the_middle_takes_more_than_the_half():
-    x, at = torch.ones(16, 4, 61, 61), lambda d: (d, d)
-    half, *further = (cut(x, dice(4)) for cut in (cut_half, *(partial(cut_beyond, beyond=at(d)) for d in (0, 0.1, 0.4))))
+    x = torch.ones(16, 4, 61, 61)
+    half, *further = cut_half(x, dice(4)), *(cut_beyond(x, dice(4), (d, d)) for d in (0, 0.1, 0.4))
     assert torch.equal(half, further[0])                          # the same dice, the same angles
-    for more, less in zip(further, further[1:]): assert ((less <= more).all() and (less.sum((1, 2, 3)) < more.sum((1, 2, 3))).all())
+    for more, less in zip(further, further[1:]): assert (less <= more).all() and (less.sum((1, 2, 3)) < more.sum((1, 2, 3))).all()
     side = torch.linspace(-1, 1, 61)
     distance = (side[:, None] ** 2 + side**2).sqrt().expand(16, 61, 61)
     assert distance[further[2][:, 0] == 1].min() >= 0.4           # nothing nearer to the middle is left
@@ -168,7 +166,7 @@ def test_a_cut_beyond_the_middle_takes_more_than_the_half():
 def test_central_damage_takes_the_middle():
     x = torch.ones(400, 4, 31, 31)
     taken = lambda damage: (damage(x, dice(5))[:, 3, 15, 15] == 0).float().mean().item()
-    assert taken(central_damage) > 0.68 > 0.5 > taken(hard_damage)      # 17 of its 25 ways always do
+    assert taken(central_damage) > 0.68 > 0.5 > taken(hard_damage)      # 17 of its 25 ways nearly always do
 
 
 def test_a_stroke_is_a_bar_with_round_ends_at_any_angle():
