@@ -472,7 +472,7 @@ def train(
     self: Easel,
     stages: tuple = QUICK,  # settings for `train`: those of growing, and of staying and healing
     seed: int = 0,  # of every random choice, and of fresh weights
-    parent: NCAModel | str | None = "gecko-regenerate",  # whose weights to begin with; None begins with fresh ones
+    parent: NCAModel | str | None = "gecko-anywhere",  # whose weights to begin with; None begins with fresh ones
 ):
     "Train a new creature from the drawing, in the background: watch it in the page, or `wait` for it."
     if self.training: raise RuntimeError("a training is under way: wait() for it, or stop() it")

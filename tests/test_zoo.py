@@ -22,9 +22,9 @@ PACKAGED = [n for n in _packaged() if n not in TEXTURES]
 SURE = ("half", "tail", "scatter", "noise")    # damage that a regenerating creature survives nearly always; of discs and squares it survives most
 
 def test_every_creature_has_a_recipe(creatures):
-    assert {p.name for p in creatures.iterdir()} == set(_packaged()) <= set(NAMES) and len(CREATURES) == 9
+    assert {p.name for p in creatures.iterdir()} == set(_packaged()) <= set(NAMES) and len(CREATURES) == 10
     assert set(TEXTURES) <= set(_packaged()) and len(TEXTURES) == 9
-    assert {"gecko-grow", "gecko-persist", "gecko-regenerate"} <= set(PACKAGED)
+    assert {"gecko-grow", "gecko-persist", "gecko-anywhere", "gecko-regenerate"} <= set(PACKAGED)
     for name in _packaged(): assert (recipe(name)["parent"] or name) in _packaged(), f"{name} is packaged without its parent"
 
 
@@ -76,15 +76,17 @@ def test_creatures_are_as_good_as_their_cards_say(name, root):
     error = error_over_time(model, target, 100, every=100, batch=2, generator=torch.Generator().manual_seed(7))[-1].item()
     assert card["measured"]["error"]["100"] / 5 < error < 5 * card["measured"]["error"]["100"]
     experiment = name.split("-")[1]
-    if experiment != "grow": assert card["measured"]["error"]["10000"] <= {"persist": 2e-4, "regenerate": 1.5e-3}[experiment]
-    if experiment == "regenerate":
+    if experiment != "grow": assert card["measured"]["error"]["10000"] <= {"persist": 2e-4, "anywhere": 1.5e-3, "regenerate": 1.5e-3}[experiment]
+    if experiment in ("anywhere", "regenerate"):
         healed = card["measured"]["healed"]
         assert set(healed) == set(DAMAGE) and min(healed[kind] for kind in SURE) >= 0.95
-        if name == "mushroom-regenerate": assert min(healed.values()) >= 0.95      # it was taught to do without its middle
+        if name in ("gecko-regenerate", "mushroom-regenerate"):                   # taught to do without their middle
+            least = sorted(healed.values())
+            assert least[1] >= 0.95 and least[0] >= {"gecko-regenerate": 0.93, "mushroom-regenerate": 0.95}[name]
         for kind in SURE: assert recovery(model, target, DAMAGE[kind], wounds=3, generator=torch.Generator().manual_seed(7))[1].median() <= 1.5e-3
 
 
-@pytest.mark.parametrize("name", ["gecko-grow", "gecko-persist", "gecko-regenerate", "mushroom-regenerate", "butterfly-regenerate"])
+@pytest.mark.parametrize("name", ["gecko-grow", "gecko-persist", "gecko-anywhere", "gecko-regenerate", "mushroom-regenerate", "butterfly-regenerate"])
 def test_a_recipe_trains(name, root, creatures, tmp_path):
     "At reduced length; the card holds the recipe of the packaged creature, but for what was reduced, and the run is reproducible."
     if parent := recipe(name)["parent"]: shutil.copytree(creatures / parent, tmp_path / parent)
@@ -108,14 +110,14 @@ def test_a_checkpoint_lets_a_recipe_go_on(root, tmp_path):
 
 def test_both_parts_of_a_recipe_are_kept_and_go_on(root, creatures, tmp_path):
     shutil.copytree(creatures / "gecko-persist", tmp_path / "gecko-persist")
-    def go(run): return train_creature("gecko-regenerate", tmp_path, root / "images", run, steps=2, rollout=(4, 5), pool=24, progress=False, judge=unjudged)
+    def go(run): return train_creature("gecko-anywhere", tmp_path, root / "images", run, steps=2, rollout=(4, 5), pool=24, progress=False, judge=unjudged)
     first, plain = go(tmp_path / "run.safetensors"), go(None)
-    weights = NCAModel.from_pretrained(tmp_path / "gecko-regenerate").update[2].weight
+    weights = NCAModel.from_pretrained(tmp_path / "gecko-anywhere").update[2].weight
     assert {p.name for p in tmp_path.glob("run*")} == {"run.safetensors", "run-1.safetensors"}
     (tmp_path / "run.safetensors").unlink()                       # stopped after the first part
     again = go(tmp_path / "run.safetensors")
     assert again["loss"] == first["loss"] == plain["loss"]
-    assert torch.equal(weights, NCAModel.from_pretrained(tmp_path / "gecko-regenerate").update[2].weight)
+    assert torch.equal(weights, NCAModel.from_pretrained(tmp_path / "gecko-anywhere").update[2].weight)
 
 
 def test_measure_says_what_is(root):
