@@ -27,8 +27,9 @@ from .train import Checkpoint
 
 # %% ../nbs/94_zoo.ipynb #67c344e8
 TARGETS = ("gecko", "butterfly", "mushroom")
-CENTRAL = (dict(steps=3000, lr=1e-3, lr_drops=((0.6, 0.3), (0.85, 0.3))),         # of three lessons, the first two
-           dict(steps=2400, lr=1e-3, lr_drops=((0.5, 0.3), (0.8, 0.3), (0.92, 0.3))))
+CENTRAL = (dict(steps=3000, lr=1e-3, lr_drops=((0.6, 0.3), (0.85, 0.3))),         # lessons, one after another
+           dict(steps=2400, lr=1e-3, lr_drops=((0.5, 0.3), (0.8, 0.3), (0.92, 0.3))),
+           dict(steps=1200, lr=5e-4, lr_drops=((0.4, 0.3), (0.75, 0.3), (0.9, 0.3))))
 EXPERIMENTS = {
     "grow": (grow, dict(steps=5000, batch=2, lr=4e-3, lr_drops=((0.75, 0.3), (0.92, 0.3)))),
     "persist": (persist, dict(steps=2500, batch=4, lr=2e-3, lr_drops=((0.5, 0.3), (0.8, 0.3)), pool=256)),
@@ -37,8 +38,8 @@ EXPERIMENTS = {
         steps=2800, batch=8, lr=5e-4, lr_drops=((0.5, 0.3), (0.8, 0.3)), pool=256, damage="hard", damaged=6,
         whole=1.5e-3, rollout=(96, 160))),
     "regenerate": (regenerate, dict(                              # wounded in the middle
-        before=CENTRAL, steps=1200, batch=20, lr=5e-4, lr_drops=((0.4, 0.3), (0.75, 0.3), (0.9, 0.3)), pool=256,
-        damage="central", damaged=16, whole=3e-3, rollout=(64, 104), sprout=0.5)),
+        before=CENTRAL, **CENTRAL[1], batch=20, pool=256, damage="central", damaged=16, whole=3e-3,
+        rollout=(64, 104), sprout=0.5)),
 }
 SPECIAL = {
     "mushroom-persist": dict(steps=2000),
@@ -46,7 +47,8 @@ SPECIAL = {
         before=(dict(steps=3000, batch=8, lr=1e-3, lr_drops=((0.6, 0.3), (0.85, 0.3)), damage="any", damaged=5,
                      whole=1.5e-3, rollout=(80, 128)),
                 dict(steps=2000, batch=8, lr=5e-4, lr_drops=((0.5, 0.3), (0.8, 0.3)), damage="hard", damaged=6,
-                     whole=1.5e-3, rollout=(96, 160)), *CENTRAL)),
+                     whole=1.5e-3, rollout=(96, 160)), *CENTRAL[:2]),
+        **CENTRAL[2]),
     "gecko-regenerate": dict(parent="gecko-anywhere"),
     "butterfly-persist": dict(                                    # the hardest; see below
         before=(dict(steps=4000, batch=4, lr=1e-3, lr_drops=(), pool=256, whole=3e-3, reseed=1, replace="worst"),
@@ -55,8 +57,9 @@ SPECIAL = {
                 dict(replace="worst")),
         steps=800, batch=8, lr=3e-4, lr_drops=((0.5, 0.3), (0.8, 0.3)), pool=64, whole=2e-2, reseed=2, replace="any"),
     "butterfly-regenerate": dict(                                 # from a body that can heal, not from its own
-        parent="gecko-anywhere", before=(), steps=3600, batch=8, lr=1.5e-3, lr_drops=((0.6, 0.3), (0.85, 0.3)),
-        damage="any", damaged=4, rollout=(64, 112)),
+        parent="gecko-anywhere",
+        before=(dict(steps=3600, batch=8, lr=1.5e-3, lr_drops=((0.6, 0.3), (0.85, 0.3)), damage="any", damaged=4,
+                     rollout=(64, 112)), *CENTRAL)),
 }
 PARENTS = {"grow": None, "persist": "grow", "anywhere": "persist", "regenerate": "persist"}    # whose weights, mostly
 CREATURES = tuple(f"{target}-{experiment}" for target in TARGETS for experiment in EXPERIMENTS

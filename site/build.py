@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SITE, OUT, WORK, LIB = ROOT/'site', ROOT/'_site', ROOT/'_site_src', ROOT/'nca_tutorial'
 MATHJAX = ('tex-chtml.js', 'output/chtml/fonts', 'input/tex/extensions', 'a11y', 'ui', 'sre')
-SPOKEN = {'grow': ' that only grows', 'persist': ' that stays', 'regenerate': ' that heals', 'tiny': ', 168 numbers', 'micro': ', 264 numbers'}
+SPOKEN = {'grow': ' that only grows', 'persist': ' that stays', 'anywhere': ' that mostly heals', 'regenerate': ' that heals', 'tiny': ', 168 numbers', 'micro': ', 264 numbers'}
 FONTS = {'literata': 'opsz-normal opsz-italic', 'fraunces': 'full-normal', 'jetbrains-mono': 'wght-normal'}
 
 

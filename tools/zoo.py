@@ -1,7 +1,7 @@
 """Train the packaged creatures again by their recipes: `make zoo`, or `python tools/zoo.py gecko-grow ...` for some of them.
 
 Weights and cards are written to nca_tutorial/creatures. The runs are kept in build/zoo: a stopped one goes on where it was, a finished one is
-not trained again (`make clean` forgets them). Together they took some 18 hours on two cores; results differ a little with the number of threads."""
+not trained again (`make clean` forgets them). Together they took some 19 hours on two cores; results differ a little with the number of threads."""
 import argparse
 from pathlib import Path
 
