@@ -92,7 +92,8 @@ def npm():
 
 
 def lock():
-    "Resolve everything afresh and write names and versions"
+    """Resolve everything afresh and write names and versions. Best done with the oldest Python that the book supports
+    (`make lock PYTHON=...`): a newer one may choose versions that the older cannot install."""
     venv = VENV + '-lock'
     shutil.rmtree(venv, ignore_errors=True)
     install(venv, constraints=False)
