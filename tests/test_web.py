@@ -243,6 +243,25 @@ def test_wounded_gecko_heals(browser, base):
         assert not v.faults, v.faults
 
 
+def test_a_brush_of_the_pages_choice(browser, base):
+    "Chapter 7 asks for one click on the middle of two geckos: the same wide hole in both"
+    with Visit(browser, base, 'regeneration.html', before=TOOLS) as v:
+        for name in ('gecko-anywhere', 'gecko-regenerate'):
+            it = f'[data-nca={name}][data-brush]'
+            me = lambda js: v.page.evaluate(f"(() => {{ const p = document.querySelector('{it}').nca; return {js} }})()")
+            v.page.locator(it).scroll_into_view_if_needed()
+            v.page.wait_for_function(f"document.querySelector('{it}').nca?.engine?.steps >= 100", timeout=90_000)
+            v.page.locator(f'{it} [data-do=pause]').click()
+            assert me('p.brush') == 10
+            v.page.locator(f'{it} .frame canvas').click()
+            x, y = me('[p.cursor.x, p.cursor.y]')
+            near = (np.arange(72)[:, None] - y)**2 + (np.arange(72) - x)**2 <= 100
+            assert abs(x - 35.5) <= 1 and abs(y - 35.5) <= 1
+            alpha = np.array(me('[...p.engine.read().slice(3 * 5184, 4 * 5184)]')).reshape(72, 72)
+            assert alpha[near].max() == 0 and (alpha[~near] > .5).sum() > 300
+        assert not v.faults, v.faults
+
+
 def test_every_control(browser, base, tmp_path):
     with Visit(browser, base, 'index.html', before=TOOLS, accept_downloads=True) as v:
         page = settle(v)

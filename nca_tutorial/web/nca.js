@@ -867,7 +867,7 @@ class Player extends Card {
     const [height, width] = this.options.size ?? model.size, first = !this.playButton
     this.model = model
     this.frame.style.aspectRatio = `${width} / ${height}`
-    this.brush ??= Math.max(1, Math.round(Math.min(width, height) / 14))
+    if (this.brush === undefined) this.setBrush(+this.options.brush || Math.min(width, height) / 14)
     const canvas = this.canvasFor(`${words(this.name)}, ${width} by ${height} cells. Arrow keys move, space uses the tool, P pauses.`)
     canvas.addEventListener('webglcontextlost', e => { e.preventDefault(); if (canvas === this.canvas) this.lost() })
     canvas.addEventListener('webglcontextrestored', () => canvas === this.canvas && this.restore())
@@ -1242,7 +1242,7 @@ class LifeBoard extends Card {
 export const mountLife = (element, options) => new LifeBoard(element, options)
 
 // ------------------------------------------------------------------------------------------------ in a page
-// <div data-nca="gecko-regenerate" data-hint="…" data-show="turn" data-speed="30" data-age="0" data-size="72 96" data-film="films/x.webp">
+// <div data-nca="gecko-regenerate" data-hint="…" data-show="turn" data-speed="30" data-brush="7" data-age="0" data-size="72 96" data-film="films/x.webp">
 // <div data-life="glider" data-wrap="no" data-paused>
 
 export function mountAll(root = document, base) {
