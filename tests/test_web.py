@@ -41,6 +41,13 @@ def settle(v, ask="document.querySelector('[data-nca]')"):
     return v.page
 
 
+ALPHA = '[...p.engine.read().slice(3 * 5184, 4 * 5184)]'    # of the player p, on 72 by 72 cells
+
+def asker(page, of='[data-nca]'):
+    "Ask the page about its first player or board of this kind, which the question calls p"
+    return lambda question: page.evaluate(f"(() => {{ const p = document.querySelector('{of}').nca; return {question} }})()")
+
+
 # ---------------------------------------------------------------- the numbers
 
 def random_model(seed=0, **settings):
@@ -248,7 +255,7 @@ def test_a_brush_of_the_pages_choice(browser, base):
     with Visit(browser, base, 'regeneration.html', before=TOOLS) as v:
         for name in ('gecko-anywhere', 'gecko-regenerate'):
             it = f'[data-nca={name}][data-brush]'
-            me = lambda js: v.page.evaluate(f"(() => {{ const p = document.querySelector('{it}').nca; return {js} }})()")
+            me = asker(v.page, it)
             v.page.locator(it).scroll_into_view_if_needed()
             v.page.wait_for_function(f"document.querySelector('{it}').nca?.engine?.steps >= 100", timeout=90_000)
             v.page.locator(f'{it} [data-do=pause]').click()
@@ -257,7 +264,7 @@ def test_a_brush_of_the_pages_choice(browser, base):
             x, y = me('[p.cursor.x, p.cursor.y]')
             near = (np.arange(72)[:, None] - y)**2 + (np.arange(72) - x)**2 <= 100
             assert abs(x - 35.5) <= 1 and abs(y - 35.5) <= 1
-            alpha = np.array(me('[...p.engine.read().slice(3 * 5184, 4 * 5184)]')).reshape(72, 72)
+            alpha = np.array(me(ALPHA)).reshape(72, 72)
             assert alpha[near].max() == 0 and (alpha[~near] > .5).sum() > 300
         assert not v.faults, v.faults
 
@@ -266,8 +273,7 @@ def test_every_control(browser, base, tmp_path):
     with Visit(browser, base, 'index.html', before=TOOLS, accept_downloads=True) as v:
         page = settle(v)
         do = lambda name: page.locator(f'[data-nca] [data-do={name}]').first
-        me = lambda js: page.evaluate(f"(() => {{ const p = document.querySelector('[data-nca]').nca; return {js} }})()")
-        alpha = "[...p.engine.read().slice(3 * 5184, 4 * 5184)]"
+        me = asker(page)
         page.wait_for_function("document.querySelector('[data-nca]').nca.engine.steps > 3")
         page.get_by_role('button', name='Pause').click()
         still = me('p.engine.steps')
@@ -277,22 +283,22 @@ def test_every_control(browser, base, tmp_path):
         assert me('p.engine.steps') == still + 1 and page.locator('.age').inner_text() == f'step {still + 1}'
         me('p.engine.step(100)')
         do('cut').click()
-        a = np.array(me(alpha)).reshape(72, 72)
+        a = np.array(me(ALPHA)).reshape(72, 72)
         assert a[:, 36:].max() == 0 and a[:, :36].max() > .5
         do('wound').click()
         drag(page, (.3, .5), (.5, .5))
         assert page.locator('.hint').evaluate('e => getComputedStyle(e).opacity') in '01' and not me('p.hint.textContent')
-        b = np.array(me(alpha)).reshape(72, 72)
+        b = np.array(me(ALPHA)).reshape(72, 72)
         assert b.sum() < a.sum()
         do('plant').click()
         assert do('plant').get_attribute('aria-pressed') == 'true' and do('wound').get_attribute('aria-pressed') == 'false'
         assert page.locator('[data-nca] .ring.on').count() == 0, 'the pointer is on the button, not on the picture'
         box = page.locator('[data-nca] .frame canvas').bounding_box()
         page.mouse.click(box['x'] + box['width'] * .9, box['y'] + box['height'] * .1)
-        c = np.array(me(alpha)).reshape(72, 72)
+        c = np.array(me(ALPHA)).reshape(72, 72)
         assert c[:12, 60:].max() == 1 and (c != b).sum() == 1
         do('reset').click()
-        assert np.array(me(alpha)).sum() == 1 and me('p.engine.steps') == 0
+        assert np.array(me(ALPHA)).sum() == 1 and me('p.engine.steps') == 0
         do('more').click()
         assert do('more').get_attribute('aria-expanded') == 'true'
         for name, key, value, ask in (('brush', 'End', 20, 'p.brush'), ('speed', 'End', 240, 'p.speed'), ('turn', 'End', 180, 'Math.abs(p.angle)')):
@@ -314,7 +320,7 @@ def test_every_control(browser, base, tmp_path):
         assert len(names) == sum(NCAModel.from_pretrained(n).alive_threshold is not None for n in NAMES)
         do('creature').select_option('mushroom-grow')
         page.wait_for_function("document.querySelector('[data-nca]').nca.model.name === 'mushroom-grow'")
-        assert np.array(me(alpha)).sum() == 1
+        assert np.array(me(ALPHA)).sum() == 1
         page.get_by_role('button', name='Play').click()
         do('film').click()
         link = page.locator('[data-nca] a[download]')
@@ -342,12 +348,12 @@ def test_every_control(browser, base, tmp_path):
 def test_everything_from_the_keyboard(browser, base):
     with Visit(browser, base, 'index.html', before=TOOLS) as v:
         page = settle(v)
-        me = lambda js: page.evaluate(f"(() => {{ const p = document.querySelector('[data-nca]').nca; return {js} }})()")
+        me = asker(page)
         page.locator('[data-nca] .frame canvas').focus()
         page.keyboard.press('p')
         assert me('p.paused')
         me('p.engine.step(100)')
-        count = '[...p.engine.read().slice(3 * 5184, 4 * 5184)].filter(a => a > .1).length'
+        count = f'{ALPHA}.filter(a => a > .1).length'
         before, scroll = me(count), page.evaluate('scrollY')
         for _ in range(3): page.keyboard.press('ArrowUp')
         page.keyboard.press('Shift+ArrowLeft')
@@ -407,10 +413,10 @@ def test_on_a_phone(browser, base, name, scheme):
         assert not lines, f'more than two lines: {lines}'
         page.locator('[data-do=pause], [data-do=play]').first.tap()
         page.evaluate("document.querySelector('[data-nca]').nca.engine.step(60)")
-        count = "[...document.querySelector('[data-nca]').nca.engine.read().slice(3 * 5184, 4 * 5184)].filter(a => a > .1).length"
-        before = page.evaluate(count)
+        me, count = asker(page), f'{ALPHA}.filter(a => a > .1).length'
+        before = me(count)
         page.locator('[data-nca] .frame canvas').first.tap()                                        # a finger
-        assert page.evaluate(count) < before - 20
+        assert me(count) < before - 20
         assert not v.faults, v.faults
 
 
@@ -508,7 +514,7 @@ def test_life_board(browser, base):
         board = page.locator('[data-life]').first
         board.scroll_into_view_if_needed()
         do = lambda name: board.locator(f'[data-do={name}]').first
-        me = lambda js: page.evaluate(f"(() => {{ const p = document.querySelector('[data-life]').nca; return {js} }})()")
+        me = asker(page, '[data-life]')
         world = lambda: torch.tensor(me('[...p.cells]'), dtype=torch.uint8).view(me('p.height'), me('p.width'))
         page.wait_for_function("document.querySelector('[data-life]').nca.generation > 2", timeout=60_000)
         do('random').click()
