@@ -33,7 +33,7 @@ def reference(batch=8, size=72, device="cpu", **settings):
     g = torch.Generator().manual_seed(0)
     model = NCAModel(generator=g, **settings)
     for p in model.update[2].parameters(): p.data = (torch.rand(p.shape, generator=g) - 0.5) * 1e-3
-    gecko = load_target(HERE.parent / "images" / "gecko.png", size=44, padding=14)      # (4, 72, 72)
+    gecko = load_target(HERE.parent / "nbs" / "images" / "gecko.png", size=44, padding=14)      # (4, 72, 72)
     body = torch.cat([gecko, torch.rand(model.channels, 72, 72, generator=g) * gecko[3:]])[:model.channels]
     x, at = torch.zeros(batch, model.channels, size, size), (size - 72) // 2
     x[:, :, at:at + 72, at:at + 72] = body
@@ -163,7 +163,7 @@ def other_worlds(args, device):
 
 def style_rows(args, device, lived="rollout, 48 steps"):
     "What judging costs beside living: the rollout of one training step, and each loss; all ahead and back."
-    model, example = texture_model().to(device), load_example(HERE.parent / "images" / "weave.png").to(device)
+    model, example = texture_model().to(device), load_example(HERE.parent / "nbs" / "images" / "weave.png").to(device)
     x = noise_state(2, 12, 64).to(device).requires_grad_()
     losses = {kind: StyleLoss(example, kind=kind) for kind in ("ot", "gram")}
     runners = {lived: lambda: model(x.detach(), 48).square().mean().backward()}

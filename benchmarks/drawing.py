@@ -23,7 +23,7 @@ PICTURES = ("butterfly", "mushroom", "face")
 
 
 def picture(name):  # -> (4, 28, 28), premultiplied
-    if name != "face": return load_target(HERE.parent / "images" / f"{name}.png", 28, 0)
+    if name != "face": return load_target(HERE.parent / "nbs" / "images" / f"{name}.png", 28, 0)
     face = Image.new("RGBA", (224, 224))
     pen = ImageDraw.Draw(face)
     pen.ellipse((16, 16, 208, 208), fill="#ffc828")

@@ -27,7 +27,7 @@ SUCCESS = 5e-3   # an empty grid scores 0.09
 
 def one(experiment, seed, guard, parent=None, recipe=QUICK):
     "One run, ended at success: the model, and what came of it."
-    target = load_target(HERE.parent / "images" / "gecko.png", 24, 6)
+    target = load_target(HERE.parent / "nbs" / "images" / "gecko.png", 24, 6)
     try:
         model, history = EXPERIMENTS[experiment](target, copy.deepcopy(parent), seed=seed, stop_at=SUCCESS, guard=guard, progress=False,
                                                  **recipe[experiment])

@@ -72,8 +72,8 @@ def assets(src, extra):
         put(static/'fonts'/f'{face}-LICENSE', (modules/'@fontsource-variable'/face/'LICENSE').read_bytes())
     put(static/'nca.js', (LIB/'web'/'nca.js').read_bytes())
     creatures(static/'creatures')
-    mirror(ROOT/'images', src/'images')
-    mirror(ROOT/'images', extra/'images')
+    mirror(ROOT/'nbs'/'images', src/'images')
+    mirror(ROOT/'nbs'/'images', extra/'images')
 
 
 def spoken(name):
@@ -142,7 +142,7 @@ def main(argv):
         if not (nbs/f).exists(): raise bridge.BridgeError(f'_quarto.yml lists {f}, and there is no {nbs.name}/{f}')
     links_to = [cfg.lib_path, ROOT/'pyproject.toml', SITE, ROOT/'tools'/'constraints.txt']    # what any page may depend on
     code = digest(links_to)
-    stamp, whole = WORK/'stamp', digest(links_to + [nbs/f for f in order] + [ROOT/'images', ROOT/'_quarto.yml'])
+    stamp, whole = WORK/'stamp', digest(links_to + [nbs/f for f in order] + [ROOT/'nbs'/'images', ROOT/'_quarto.yml'])
     if not force and stamp.exists() and stamp.read_text().split()[1:] == [whole] and (OUT/'index.html').exists():
         print(f'The site is up to date: {OUT.name}/')
         return 0

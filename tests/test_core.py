@@ -374,7 +374,7 @@ def test_a_browser_model_is_ours_within_half_a_step(tmp_path_factory, seed, chan
 def test_a_browser_model_of_the_gecko_grows_a_gecko(tmp_path):
     model = NCAModel.from_pretrained("gecko-grow")
     again = NCAModel.from_pretrained(str(write_json(tmp_path / "gecko.JSON", browser_layers(model))))
-    target = load_target(Path(__file__).parent.parent / "images/gecko.png", 40, 16)
+    target = load_target(Path(__file__).parent.parent / "nbs/images/gecko.png", 40, 16)
     with torch.no_grad():
         states = [m(seed_state(8), 95, torch.Generator().manual_seed(0)) for m in (model, again)]
     ours, theirs = (float((to_rgba(x) - target).square().mean()) for x in states)

@@ -23,7 +23,7 @@ def numbered(size):
 
 
 @pytest.fixture
-def target(root): return load_target(root / "images" / "mushroom.png", 8, 2)
+def target(root): return load_target(root / "nbs" / "images" / "mushroom.png", 8, 2)
 
 
 @given(st.integers(1, 40), st.data())

@@ -310,9 +310,9 @@ def test_numbers(): assert [bridge.kicker(f) for f in ('04_core.ipynb', '90_viz.
 readme = script('tools/readme.py')
 
 @pytest.mark.parametrize('src, want', [
-    ('![a](images/x.png){width=50%}', '![a](images/x.png)'), ('[x](04_core.ipynb#a)', '[x](nbs/04_core.ipynb#a)'), ('[x](core.html)', '[x](nbs/04_core.ipynb)'),
+    ('![a](images/x.png){width=50%}', '![a](nbs/images/x.png)'), ('[x](04_core.ipynb#a)', '[x](nbs/04_core.ipynb#a)'), ('[x](core.html)', '[x](nbs/04_core.ipynb)'),
     ('[x](../LICENSE)', '[x](LICENSE)'), ('[x](https://a.b/c.ipynb)', '[x](https://a.b/c.ipynb)'), ('[x](#here)', '[x](#here)'),
-    ('<a href="core.html"><img src="images/a.png" alt=""></a>', '<a href="nbs/04_core.ipynb"><img src="images/a.png" alt=""></a>'),
+    ('<a href="core.html"><img src="images/a.png" alt=""></a>', '<a href="nbs/04_core.ipynb"><img src="nbs/images/a.png" alt=""></a>'),
     ('::: {.callout-note title="T"}\na\n\nb\n:::', '> [!NOTE]\n> **T**\n>\n> a\n>\n> b'), ('::: {.x}\na\n:::', 'a'),
     ('```python\n::: {.x}\n[x](04_core.ipynb)\n```', '```python\n::: {.x}\n[x](04_core.ipynb)\n```'), ('## T {#sec-x}', '## T'), ('a\n<script>x</script>\nb', 'a\nb')])
 def test_markdown_of_the_readme(src, want): assert readme.markdown(src, {'core': '04_core.ipynb'}) == want

@@ -59,7 +59,7 @@ def test_every_exif_turn_is_undone(tmp_path, turn):
 
 
 def test_damaged_and_foreign_files_are_refused(tmp_path, root):
-    good = (root / "images" / "gecko.png").read_bytes()
+    good = (root / "nbs" / "images" / "gecko.png").read_bytes()
     for data in (b"", good[:40], good[:len(good) // 2], b"not a picture", b"\x89PNG\r\n\x1a\n" + bytes(99)):
         (tmp_path / "p.png").write_bytes(data)
         with pytest.raises(ValueError, match="not a picture that Pillow can read"): load_target(tmp_path / "p.png")
@@ -71,13 +71,13 @@ def test_damaged_and_foreign_files_are_refused(tmp_path, root):
     (dict(size=3), ValueError, "size: got 3"), (dict(size="40"), TypeError, "size: got '40'"), (dict(size=True), TypeError, "size"),
     (dict(padding=-1), ValueError, "padding: got -1"), (dict(padding=0.5), TypeError, "padding: got 0.5")])
 def test_settings_are_checked(root, kwargs, error, words):
-    with pytest.raises(error, match=words): load_target(root / "images" / "gecko.png", **kwargs)
+    with pytest.raises(error, match=words): load_target(root / "nbs" / "images" / "gecko.png", **kwargs)
 
 
 @pytest.mark.parametrize("name", ["gecko", "butterfly", "mushroom"])
 def test_the_drawings_of_the_book_can_grow_from_their_middle(root, name):
-    t = load_target(root / "images" / f"{name}.png")
-    assert Image.open(root / "images" / f"{name}.png").size == (40, 40)
+    t = load_target(root / "nbs" / "images" / f"{name}.png")
+    assert Image.open(root / "nbs" / "images" / f"{name}.png").size == (40, 40)
     assert t[3, 36, 36] > 0.9, "the seed stands in the middle: it must be inside the creature"
     alive = torch.nn.functional.max_pool2d(t[3][None], 3, 1, 1)[0] > 0.1
     reached = torch.zeros_like(alive)

@@ -14,7 +14,7 @@ QUICK = dict(steps=6, batch=2, rollout=(4, 6), progress=False)
 
 
 @pytest.fixture
-def target(root): return load_target(root / "images" / "mushroom.png", 8, 2)
+def target(root): return load_target(root / "nbs" / "images" / "mushroom.png", 8, 2)
 
 
 def weights(model): return torch.cat([p.detach().flatten() for p in model.parameters()])

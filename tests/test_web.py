@@ -235,7 +235,7 @@ def drag(page, start, end, selector='[data-nca] .frame canvas'):
 
 def test_wounded_gecko_heals(browser, base):
     "The reader's mouse cuts through it, and it comes back; looked at in the numbers and in the pixels"
-    target = load_target(ROOT/'images'/'gecko.png')
+    target = load_target(ROOT/'nbs'/'images'/'gecko.png')
     with Visit(browser, base, 'index.html', before=TOOLS) as v:
         page = settle(v)
         page.locator('[data-do=play], [data-do=pause]').first.click()                        # stop the clock: steps are asked for
@@ -571,4 +571,4 @@ def test_where_they_live():
     homes = Counter({p: (SITE/f'{p}.html').read_text(encoding='utf-8').count('data-nca=') for p in ('index', 'core', 'growing', 'pool', 'regeneration', 'breaking')})
     assert all(homes[p] for p in homes) and homes['regeneration'] >= 2 and 'data-life=' in (SITE/'life.html').read_text(encoding='utf-8')
     readme = (ROOT/'README.md').read_text(encoding='utf-8')
-    assert '<img class="cover-art" src="images/growing.webp"' in readme, 'GitHub shows a film instead'
+    assert '<img class="cover-art" src="nbs/images/growing.webp"' in readme, 'GitHub shows a film instead'

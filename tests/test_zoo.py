@@ -46,7 +46,7 @@ def test_textures_are_as_good_as_their_cards_say(name, root, creatures):
     assert card["name"] == name and card["recipe"] == json.loads(json.dumps(recipe(name)))
     assert sum(p.stat().st_size for p in (creatures / name).iterdir()) <= 40_000
     picture = card["recipe"]["picture"]
-    example = load_example(picture if picture in PHOTOS else root / "images" / picture, card["recipe"]["size"])
+    example = load_example(picture if picture in PHOTOS else root / "nbs" / "images" / picture, card["recipe"]["size"])
     quality = texture_quality(to_texture(model(noise_state(1, model.channels, 96, g), 300, g))[0].detach(), example)
     measured = card["measured"]
     assert quality["ratio"] < 0.5 * measured["noise"] and quality["ratio"] < 2 * measured["ratio"]["500"]
@@ -56,7 +56,7 @@ def test_textures_are_as_good_as_their_cards_say(name, root, creatures):
 @pytest.mark.parametrize("name", ["gravel", "scales", "gravel-tiny"])
 def test_a_texture_recipe_trains(name, root, creatures, tmp_path):
     if parent := recipe(name)["parent"]: shutil.copytree(creatures / parent, tmp_path / parent)
-    made = train_creature(name, tmp_path, root / "images", steps=2, rollout=(4, 5), pool=4, progress=False, judge=unjudged)["recipe"]
+    made = train_creature(name, tmp_path, root / "nbs" / "images", steps=2, rollout=(4, 5), pool=4, progress=False, judge=unjudged)["recipe"]
     assert json.loads(json.dumps(made)) == read_card(name)["recipe"] | {"steps": 2, "rollout": [4, 5], "pool": 4}
     assert NCAModel.from_pretrained(tmp_path / name).padding == "wrap"
 
@@ -72,7 +72,7 @@ def test_measure_texture_says_what_is():
 def test_creatures_are_as_good_as_their_cards_say(name, root):
     "Grown anew, with other dice than the card's."
     card, model = read_card(name), NCAModel.from_pretrained(name)
-    target = load_target(root / "images" / card["recipe"]["picture"], card["recipe"]["size"], card["recipe"]["padding"])
+    target = load_target(root / "nbs" / "images" / card["recipe"]["picture"], card["recipe"]["size"], card["recipe"]["padding"])
     error = error_over_time(model, target, 100, every=100, batch=2, generator=torch.Generator().manual_seed(7))[-1].item()
     assert card["measured"]["error"]["100"] / 5 < error < 5 * card["measured"]["error"]["100"]
     experiment = name.split("-")[1]
@@ -89,8 +89,8 @@ def test_a_recipe_trains(name, root, creatures, tmp_path):
     if parent := recipe(name)["parent"]: shutil.copytree(creatures / parent, tmp_path / parent)
     cards, weights = [], []
     for _ in range(2):
-        cards.append(train_creature(name, tmp_path, root / "images", steps=3, rollout=(8, 9), pool=24, progress=False, judge=unjudged)
-                     if parent else train_creature(name, tmp_path, root / "images", steps=3, rollout=(8, 9), progress=False, judge=unjudged))
+        cards.append(train_creature(name, tmp_path, root / "nbs" / "images", steps=3, rollout=(8, 9), pool=24, progress=False, judge=unjudged)
+                     if parent else train_creature(name, tmp_path, root / "nbs" / "images", steps=3, rollout=(8, 9), progress=False, judge=unjudged))
         weights.append((tmp_path / name / "model.safetensors").read_bytes())
     packaged, made = read_card(name)["recipe"], json.loads((tmp_path / name / "card.json").read_text())["recipe"]
     reduced = {"steps": 3, "rollout": [8, 9]} | ({"pool": 24} if parent else {})
@@ -100,14 +100,14 @@ def test_a_recipe_trains(name, root, creatures, tmp_path):
 
 
 def test_a_checkpoint_lets_a_recipe_go_on(root, tmp_path):
-    go = lambda: train_creature("gecko-grow", tmp_path, root / "images", tmp_path / "run.safetensors", steps=2, rollout=(4, 5), progress=False, judge=unjudged)
+    go = lambda: train_creature("gecko-grow", tmp_path, root / "nbs" / "images", tmp_path / "run.safetensors", steps=2, rollout=(4, 5), progress=False, judge=unjudged)
     first = go()
     assert (tmp_path / "run.safetensors").exists() and go()["loss"] == first["loss"]
 
 
 def test_both_parts_of_a_recipe_are_kept_and_go_on(root, creatures, tmp_path):
     shutil.copytree(creatures / "gecko-persist", tmp_path / "gecko-persist")
-    def go(run): return train_creature("gecko-anywhere", tmp_path, root / "images", run, steps=2, rollout=(4, 5), pool=24, progress=False, judge=unjudged)
+    def go(run): return train_creature("gecko-anywhere", tmp_path, root / "nbs" / "images", run, steps=2, rollout=(4, 5), pool=24, progress=False, judge=unjudged)
     first, plain = go(tmp_path / "run.safetensors"), go(None)
     weights = NCAModel.from_pretrained(tmp_path / "gecko-anywhere").update[2].weight
     assert {p.name for p in tmp_path.glob("run*")} == {"run.safetensors", "run-1.safetensors"}
@@ -118,7 +118,7 @@ def test_both_parts_of_a_recipe_are_kept_and_go_on(root, creatures, tmp_path):
 
 
 def test_measure_says_what_is(root):
-    target = load_target(root / "images" / "gecko.png", 8, 2)
+    target = load_target(root / "nbs" / "images" / "gecko.png", 8, 2)
     lazy = NCAModel(generator=torch.Generator().manual_seed(0))
     result = measure(lazy, target, wounds=2, ages=(2, 4))
     assert set(result["error"]) == {"2", "4"} and result["error"]["2"] == result["error"]["4"] and set(result["healed"].values()) == {0.0}
@@ -131,4 +131,4 @@ def test_unknown_names_list_the_known():
 
 
 def test_a_missing_parent_is_named(root, tmp_path):
-    with pytest.raises(FileNotFoundError, match="gecko-grow"): train_creature("gecko-persist", tmp_path, root / "images", steps=1)
+    with pytest.raises(FileNotFoundError, match="gecko-grow"): train_creature("gecko-persist", tmp_path, root / "nbs" / "images", steps=1)

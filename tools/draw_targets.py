@@ -1,4 +1,4 @@
-"""Draw the pictures that are kept as PNG from their SVG sources in images/.
+"""Draw the pictures that are kept as PNG from their SVG sources in nbs/images/.
 
 A creature (40 by 40 units) becomes a 40 px RGBA picture: Chromium renders it at 16 times
 its size on a transparent ground; the mean of every 16 by 16 block, taken with the colours
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-IMAGES = Path(__file__).resolve().parent.parent / "images"
+IMAGES = Path(__file__).resolve().parent.parent / "nbs" / "images"
 SIZE, TIMES = 40, 16
 CREATURES = ("gecko", "butterfly", "mushroom")
 TEXTURES, TEXTURE_SIZE = ("scales", "weave", "spots"), 96
@@ -84,7 +84,7 @@ def main(names):
                 picture = picture.convert("RGB")
             file = IMAGES / f"{name}.png"
             picture.save(file, optimize=True)
-            print(f"images/{file.name}  {picture.width} by {picture.height}, {file.stat().st_size / 1024:.1f} KB")
+            print(f"nbs/images/{file.name}  {picture.width} by {picture.height}, {file.stat().st_size / 1024:.1f} KB")
         chrome.close()
 
 

@@ -2,9 +2,9 @@
 
 The title and summary cell comes first, as it is. Markdown cells lose what only the site understands: callouts become GitHub's
 alerts, other divs and {attributes} go, raw HTML keeps pictures, headings, links and text. Links to chapters lead to nbs/*.ipynb,
-pictures are shown from images/. Code cells become fenced Python with their text output. `#| hide`, `#| include: false`,
+pictures are shown from nbs/images/. Code cells become fenced Python with their text output. `#| hide`, `#| include: false`,
 `#| echo: false` and `#| output: false` are respected, other `#|` lines are dropped. A film or plot that a cell put out is not
-in a file, so README leaves it out: show it there with a picture from images/ in a markdown cell. A markdown cell that begins with
+in a file, so README leaves it out: show it there with a picture from nbs/images/ in a markdown cell. A markdown cell that begins with
 `<!-- site only -->` stays out of README.
 """
 import json, re, sys
@@ -35,7 +35,6 @@ def _address(url, pages, nbs='nbs'):
     path = path.removeprefix('./')
     if path.endswith('.html') and path[:-5] in pages: path = pages[path[:-5]]
     if path.startswith('../'): return path[3:] + sep + frag
-    if path.startswith('images/'): return url.removeprefix('./')
     return f'{nbs}/{path}{sep}{frag}'
 
 

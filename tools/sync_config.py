@@ -1,4 +1,5 @@
-"""Write what follows from settings.ini: pyproject.toml, `__version__` in the package, the version in CITATION.cff.
+"""Write what follows from settings.ini: pyproject.toml, `__version__` in the package, the version in CITATION.cff; and from
+_quarto.yml its copy in nbs/, where nbdev and Quarto look for it (a link would be lost where git makes none).
 
 `python tools/sync_config.py` writes, `--check` only compares. Nothing but the standard library is needed, so it runs before
 anything is installed. Basic TOML strings, arrays and booleans are written as JSON, which is the same language but for U+007F.
@@ -20,6 +21,7 @@ TEXTS = ('nbs_path', 'doc_path', 'branch', 'title', 'readme_nb', 'contributing_n
          'renderer', 'skip_procs', 'strip_magics')
 TRUE, FALSE = ('true', 'yes', '1', 'on'), ('false', 'no', '0', 'off')
 HEAD = '# Generated from settings.ini by tools/sync_config.py: edit that file and run `make config`'
+COPY = '# Generated from ../_quarto.yml by tools/sync_config.py: edit that file and run `make config`\n'
 
 _req = re.compile(r'''[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?    # name
     \s*(?:\[[^\[\]]*\])?                                            # [extras]
@@ -142,6 +144,8 @@ def wanted(root):
     read = lambda f: f.read_text(encoding='utf-8') if f.exists() else ''
     init, cite = root/d['lib_path']/'__init__.py', root/'CITATION.cff'
     res[init] = _put(read(init), r'^__version__\s*=.*$', f'__version__ = "{d["version"]}"')
+    quarto = root/'_quarto.yml'
+    if quarto.exists(): res[root/d['nbs_path']/quarto.name] = COPY + read(quarto)
     if cite.exists(): res[cite] = _put(read(cite), r'^version:.*$', f'version: {d["version"]}')
     return res
 
@@ -156,9 +160,9 @@ def main(argv=None, root=None):
         return 1
     stale = [f for f, t in files.items() if not f.exists() or f.read_text(encoding='utf-8') != t]
     for f in stale:
-        if check: print(f'{f.relative_to(root)} does not follow settings.ini: run `make config`', file=sys.stderr)
+        if check: print(f'{f.relative_to(root)} does not follow its source: run `make config`', file=sys.stderr)
         else:
-            f.parent.mkdir(exist_ok=True)
+            f.parent.mkdir(parents=True, exist_ok=True)
             f.write_text(files[f], encoding='utf-8')
             print(f'wrote {f.relative_to(root)}')
     return int(bool(check and stale))

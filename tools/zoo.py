@@ -17,7 +17,7 @@ if __name__ == "__main__":
     if unknown := [n for n in args.names if n not in NAMES]: parser.error(f"no creature {', '.join(unknown)}; there are {', '.join(NAMES)}")
     for name in args.names:
         print(f"{name}: training", flush=True)
-        card = train_creature(name, args.out, ROOT / "images", ROOT / "build" / "zoo" / f"{name}.safetensors")
+        card = train_creature(name, args.out, ROOT / "nbs" / "images", ROOT / "build" / "zoo" / f"{name}.safetensors")
         healed = ", ".join(f"{kind} {share:.0%}" for kind, share in card["measured"]["healed"].items())
         errors = ", ".join(f"step {age} {error:.1e}" for age, error in card["measured"]["error"].items())
         print(f"{name}: loss {card['loss']:.1e} after {card['seconds']:.0f} s; error at {errors}; healed {healed}", flush=True)
