@@ -2,43 +2,55 @@
 PYTHON ?= python3
 PORT   ?= 8000
 SERVE  ?= 1
-BIN    := .venv/bin
+BIN    := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY     := $(BIN)/python
 ENV    := .venv/.installed
 NPM    := site/node_modules/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export BROWSER CHROMIUM LOCK
 .DEFAULT_GOAL := help
-.PHONY: help book site serve test check notebooks pytest lab bench seeds zoo config readme lock clean
-.PHONY: npm-there
+.PHONY: help book site serve test quick check notebooks pytest lab bench seeds zoo config readme lock clean
+.PHONY: python-there browser-there
 
 help: ## this list
 	@echo 'nca_tutorial: the targets of make'
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1	\2/p' Makefile | while IFS='	' read -r t d; do printf '  make %-10s %s\n' "$$t" "$$d"; done
-	@echo 'Variables: PYTHON=python3.12 (which Python), PORT=8001 (where to serve), SERVE=0 (build only), LOCK=0 (newest versions)'
+	@echo 'Variables: PYTHON=python3.12 (which Python), PORT=8001 (where to serve), SERVE=0 (build only), LOCK=0 (newest versions),'
+	@echo '           CHROMIUM=/usr/bin/brave (which browser the tests use), BROWSER=0 (no browser: its tests are left out)'
 
-$(ENV): pyproject.toml tools/constraints.txt tools/environment.py
+python-there:
 	@command -v "$(PYTHON)" >/dev/null 2>&1 || { echo 'nca_tutorial: $(PYTHON) is missing: install Python 3.11 or newer, or name yours with PYTHON=...' >&2; exit 1; }
+
+browser-there: $(ENV)
+	@"$(PYTHON)" tools/environment.py --browser
+
+$(ENV): pyproject.toml tools/constraints.txt tools/environment.py | python-there
 	@"$(PYTHON)" tools/environment.py
 	@touch $@
-
-npm-there:
-	@[ -e "$(NPM)" ] || command -v npm >/dev/null 2>&1 || { echo 'nca_tutorial: npm is missing: install Node.js with npm (on Debian and Ubuntu, `apt install npm`); the site takes its maths and faces from it' >&2; exit 1; }
 
 $(NPM): site/package.json site/package-lock.json | $(ENV)
 	@"$(PYTHON)" tools/environment.py --npm
 	@touch $@
 
-book: site ## set up, build the site into _site/ and serve it at 127.0.0.1:8000
+book: python-there ## set up, build the site into _site/ and serve it at 127.0.0.1:8000
+	@"$(PYTHON)" tools/environment.py --ask
+	@"$(MAKE)" --no-print-directory site
 	@if [ "$(SERVE)" != 0 ]; then $(PY) tools/serve.py $(PORT); fi
 
-site: npm-there $(ENV) $(NPM) ## set up and build the site into _site/ (any warning fails)
+site: $(ENV) $(NPM) ## set up and build the site into _site/ (any warning fails)
 	@$(PY) site/build.py
 
 serve: ## serve the site that is there
 	@$(PY) tools/serve.py $(PORT)
 
-test: npm-there check notebooks site pytest ## set up, then everything that CI checks
-	@echo 'All is well.'
+test: python-there ## set up, then everything that CI checks
+	@"$(PYTHON)" tools/environment.py --ask browser
+	@"$(MAKE)" --no-print-directory check notebooks pytest
+	@if [ "$(BROWSER)" = 0 ]; then echo 'All is well, as far as it was tried: BROWSER=0 left the browser tests out.'; else echo 'All is well.'; fi
+
+quick: $(ENV) ## generated files and unit tests: no notebooks, no site, no browser; what one runs while working
+	@$(PY) tools/checks.py
+	@$(PY) -m pytest -q -m 'not site' tests
 
 check: $(ENV) ## generated files agree with their sources, notebooks are clean and exported
 	@$(PY) tools/checks.py
@@ -46,7 +58,7 @@ check: $(ENV) ## generated files agree with their sources, notebooks are clean a
 notebooks: $(ENV) ## run every notebook from top to bottom
 	@$(PY) tools/notebooks.py
 
-pytest: $(ENV) site ## run tests/, the pages in a browser included
+pytest: browser-there site ## run tests/, the pages in a browser included
 	@$(PY) -m pytest -q --durations=5 tests
 
 lab: $(ENV) ## open the notebooks in JupyterLab

@@ -13,10 +13,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-for folder in (ROOT, ROOT / "tests"):
+for folder in (ROOT, ROOT / "tools"):
     if str(folder) not in sys.path: sys.path.insert(0, str(folder))
 
-from conftest import chromium  # noqa: E402
+from browser import MISSING, find as find_browser  # noqa: E402
 from nca_tutorial.core import NCAModel  # noqa: E402
 from nca_tutorial.playground import export_web  # noqa: E402
 
@@ -82,7 +82,7 @@ def race(sides, seconds, rounds, gpu):
     export_web(NCAModel.from_pretrained("gecko-persist"), file)
     data, rows = base64.b64encode(file.read_bytes()).decode(), []
     with sync_playwright() as pw:
-        browser = pw.chromium.launch(executable_path=chromium(), args=args)
+        browser = pw.chromium.launch(executable_path=find_browser() or sys.exit(MISSING), args=args)
         page = browser.new_page()
         page.route("http://book.localhost/**", lambda route: route.fulfill(body=(ROOT / "nca_tutorial/web/nca.js").read_text(encoding="utf-8") if route.request.url.endswith(".js") else "<!doctype html>",
                                                                            content_type="text/javascript" if route.request.url.endswith(".js") else "text/html"))

@@ -1,5 +1,5 @@
 "What all tests share: where the book lies, its scripts as modules, and hypothesis without deadlines"
-import importlib.util, json, os, shutil, sys, threading
+import importlib.util, json, os, sys, threading
 from pathlib import Path
 
 import pytest
@@ -39,36 +39,60 @@ def source(cell): return ''.join(cell['source'])
 def root(): return ROOT
 
 
+# ---------------------------------------------------------------- which tests need what
+
+LEFT_OUT = pytest.StashKey()
+
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'site: looks at the built site')
+    config.addinivalue_line('markers', 'browser: opens a browser; BROWSER=0 leaves it out')
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if 'site' in item.fixturenames: item.add_marker('site')
+        if 'chromium' in item.fixturenames: item.add_marker('browser')
+    left = [] if script('tools/browser.py').wanted() else [item for item in items if item.get_closest_marker('browser')]
+    config.stash[LEFT_OUT] = len(left)
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if n := config.stash.get(LEFT_OUT, 0): terminalreporter.write_line(f'{n} tests that need a browser were left out: BROWSER=0')
+
+
 # ---------------------------------------------------------------- the built site in a browser
 
-def chromium():
-    for n in ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome'):
-        if p := shutil.which(n): return p
-    if Path('/usr/bin/chromium').exists(): return '/usr/bin/chromium'
-    try:
-        from playwright.sync_api import sync_playwright
-        with sync_playwright() as pw:
-            if Path(pw.chromium.executable_path).exists(): return pw.chromium.executable_path
-    except Exception: pass
-    pytest.fail('Chromium is missing: on Debian and Ubuntu `apt install chromium`, elsewhere `.venv/bin/playwright install chromium`', pytrace=False)
+@pytest.fixture(scope='session')
+def site():
+    "The folder of the built site"
+    assert (SITE/'index.html').exists(), 'there is no site in _site/: run `make site`'
+    return SITE
 
 
 @pytest.fixture(scope='session')
-def base():
-    httpd = script('tools/serve.py').server(SITE)
+def chromium():
+    "The path of a browser"
+    finder = script('tools/browser.py')
+    return finder.find() or pytest.fail(finder.MISSING, pytrace=False)
+
+
+@pytest.fixture(scope='session')
+def base(site):
+    httpd = script('tools/serve.py').server(site)
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{httpd.server_port}'
     httpd.shutdown()
 
 
 @pytest.fixture(scope='module')
-def browser():
+def browser(site, chromium):
     "Chromium, with WebGL2 in software where there is no graphics card; one a module, for two of them do not go together"
-    assert (SITE/'index.html').exists(), 'there is no site in _site/: run `make site`'
     from playwright.sync_api import sync_playwright
-    exe = chromium()
     with sync_playwright() as pw:
-        b = pw.chromium.launch(executable_path=exe, args=['--no-sandbox', '--disable-dev-shm-usage', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'])
+        b = pw.chromium.launch(executable_path=chromium, args=['--no-sandbox', '--disable-dev-shm-usage', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'])
         yield b
         b.close()
 

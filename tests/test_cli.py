@@ -43,12 +43,12 @@ def test_ctrl_c_leaves_a_whole_creature(tmp_path):
                            env={**os.environ, "OMP_NUM_THREADS": "1"},
                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))    # a shell's background jobs ignore Ctrl-C
     os.set_blocking(job.stderr.fileno(), False)
-    seen, end = b"", time.time() + 120
-    while b"loss" not in seen and time.time() < end and job.poll() is None:    # the bar shows a loss: training is under way
+    seen = b""
+    while b"loss" not in seen and job.poll() is None:    # the bar shows a loss: training is under way
         seen += job.stderr.read() or b""
         time.sleep(0.1)
     job.send_signal(signal.SIGINT)
-    out, err = job.communicate(timeout=120)
+    out, err = job.communicate()
     assert job.returncode == 0, err.decode()
     result = json.loads((tmp_path / "creature" / "result.json").read_text())
     assert result["interrupted"] and 0 < result["training_steps"] < 100000 and b"stopped early" in out
@@ -62,8 +62,7 @@ def test_a_killed_run_goes_on(tmp_path, experiment):
     whole = run(*task, "--checkpoint", "whole.run", "--out", "whole", "--quiet", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     job = subprocess.Popen([*COMMAND, *map(str, task)], cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
-    end = time.time() + 120
-    while not (tmp_path / "t.run").exists() and time.time() < end and job.poll() is None: time.sleep(0.02)
+    while not (tmp_path / "t.run").exists() and job.poll() is None: time.sleep(0.02)
     job.kill()
     job.wait()
     assert not (tmp_path / "creature").exists()                   # killed before it had finished, nothing half is there

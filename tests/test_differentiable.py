@@ -1,6 +1,5 @@
 "What chapter 2 does not test: an oracle for Lenia in plain NumPy, gradients by differences, bad input of many kinds, other seeds and sizes."
 import math
-import time
 from functools import partial
 from itertools import islice
 
@@ -110,10 +109,9 @@ def test_all_neighbourhoods_are_the_binary_numbers():
 
 @pytest.mark.parametrize("seed", range(100, 110))
 def test_ten_other_students_are_exact(seed):
-    started, net = time.perf_counter(), RuleNet(seed=seed)
+    net = RuleNet(seed=seed)
     losses = learn_rule(net, world_pairs(life, seed=seed))
     assert losses[-1] < 0.01 and len(exam(net.step, life)) == 0
-    assert time.perf_counter() - started < 30
 
 @pytest.mark.parametrize("rule", ["B2/S", "B34/S34", "B3/S45678", "B4678/S35678"])
 def test_other_rules_are_learned(rule):

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from conftest import ROOT, notebooks, source
-from test_site import chromium
 
 from nca_tutorial.core import NCAModel, seed_state
 from nca_tutorial.playground import Easel, Playground, export_html, export_web, _from_bytes, _pack, _to_bytes
@@ -185,11 +184,10 @@ def test_saved_notebooks_hold_pictures_and_no_dead_widgets():
 # ---------------------------------------------------------------- in a browser
 
 @pytest.fixture(scope='module')
-def chrome():
+def chrome(chromium):
     from playwright.sync_api import sync_playwright
-    exe = chromium()
     with sync_playwright() as pw:
-        b = pw.chromium.launch(executable_path=exe, args=CHROME)
+        b = pw.chromium.launch(executable_path=chromium, args=CHROME)
         yield b
         b.close()
 
@@ -407,15 +405,13 @@ def test_in_jupyterlab(chrome, lab):
         nb.until('float(e.drawing.abs().max()) == 0')
         easel.get_by_role('button', name='Train').click()
         easel.get_by_text('Draw something first.').wait_for()
-        # train: the preview moves (twice a second and more where the two cores are free), the kernel answers meanwhile, and it stops when asked
+        # train: the preview moves (`make bench` says how often a second), the kernel answers meanwhile, and it stops when asked
         easel.locator('.emoji button').nth(2).click()
         easel.get_by_role('button', name='Train').click()
         easel.get_by_role('button', name='Stop').wait_for()
         page.wait_for_function("document.querySelector('.easel .facts').textContent.includes('error')", timeout=30_000)
-        looks = page.evaluate("""async () => { const c = document.querySelector('.easel .stage:not(.board) canvas'), seen = new Set(), end = performance.now() + 4000
-            while (performance.now() < end) { seen.add(c.toDataURL()); await new Promise(r => setTimeout(r, 40)) } return seen.size }""")
-        crowded = os.getloadavg()[0] > 2 * os.cpu_count()
-        assert looks >= (2 if crowded else 8), f'{looks} previews in 4 seconds'
+        page.evaluate("""async () => { const c = document.querySelector('.easel .stage:not(.board) canvas'), seen = new Set()
+            while (seen.size < 5) { seen.add(c.toDataURL()); await new Promise(r => setTimeout(r, 40)) } }""")      # however long it takes
         assert nb.ask('e.training') is True
         easel.get_by_role('button', name='Stop').click()
         easel.get_by_role('button', name='Train again').wait_for(timeout=20_000)

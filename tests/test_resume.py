@@ -12,7 +12,8 @@ from nca_tutorial.pool import SamplePool
 from nca_tutorial.regeneration import cut_disc
 from nca_tutorial.train import Callback, Checkpoint, CSVLog, EarlyStop, SeedSource, TensorBoardLog, train
 
-STEPS = 1500
+KILLS, LEAST = 50, 3            # a life is killed within so many training steps
+STEPS = KILLS * LEAST + 10
 QUICK = dict(steps=12, batch=2, rollout=(3, 5), progress=False)
 
 
@@ -23,11 +24,12 @@ def parts(seed=0):
     return model, SamplePool(seed_state(1, 8, 12), 16, damage=cut_disc, damaged=1), pixel_loss(target)
 
 
-def life(folder, going):
-    "What each process does: start the run, or go on with it, and leave the result when it is done."
+def life(folder, going, may_step):
+    "What each process does: start the run, or go on with it as far as it may, and leave the result when it is done."
     torch.set_num_threads(1)
     class Going(Callback):
         def before_fit(self, run): going.set()
+        def after_step(self, run): may_step.acquire()
     model, pool, loss = parts()
     keep = [Checkpoint(folder / "run.safetensors", every=1), CSVLog(folder / "log.csv"), Going()]
     history = train(model, pool, loss, steps=STEPS, batch=3, rollout=(3, 6), progress=False, callbacks=keep)
@@ -36,25 +38,23 @@ def life(folder, going):
 
 def test_fifty_kills_change_nothing(tmp_path):
     start, dice = multiprocessing.get_context("forkserver"), random.Random(0)
-    start.set_forkserver_preload(["nca_tutorial.regeneration", "multiprocessing.popen_forkserver"])
-    kills, seen = 0, set()
-    while not (tmp_path / "done").exists():
-        going = start.Event()
-        child = start.Process(target=life, args=(tmp_path, going))
+    start.set_forkserver_preload(["nca_tutorial.regeneration", "torch._dynamo", "multiprocessing.popen_forkserver"])    # what a first step loads
+    seen = set()
+    for kill in range(KILLS + 1):
+        last = kill == KILLS
+        going, may_step = start.Event(), start.Semaphore(STEPS if last else dice.randrange(LEAST))
+        child = start.Process(target=life, args=(tmp_path, going, may_step))
         child.start()
-        if kills < 50:
-            if kills % 5: assert going.wait(60)                  # every fifth is killed while it loads, the others in their work
-            time.sleep(dice.uniform(0, 0.12))
-            os.kill(child.pid, signal.SIGKILL)
-            child.join()
-            assert child.exitcode == -signal.SIGKILL, f"finished before the kills did: raise STEPS ({kills} kills)"
-            kills += 1
-            if (tmp_path / "run.safetensors").exists():
-                with safe_open(tmp_path / "run.safetensors", "pt") as f: seen.add(len(f.get_tensor("losses")))
-        else:
-            child.join(300)
-            assert child.exitcode == 0
-    assert kills == 50 and len(seen) > 10, f"the kills came at too few different moments: {sorted(seen)}"
+        if last: break
+        if kill % 5: going.wait()                                # every fifth is killed while it loads, the others in their work
+        time.sleep(dice.uniform(0, 0.05))
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        if (tmp_path / "run.safetensors").exists():
+            with safe_open(tmp_path / "run.safetensors", "pt") as f: seen.add(len(f.get_tensor("losses")))
+    child.join()
+    assert child.exitcode == 0 and len(seen) > 10, f"the kills came at too few different moments: {sorted(seen)}"
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,6 +1,6 @@
 """The built site in a real browser: every page, at desk and phone width, by day and by night.
 
-`make test` builds the site first. Chromium is needed; without it these tests fail and say what to install.
+`make test` builds the site first. Chromium is needed; without it these tests fail and say what to install, and BROWSER=0 leaves them out.
 """
 import json, re
 from html.parser import HTMLParser
@@ -9,7 +9,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlparse
 
 import pytest
 
-from conftest import ROOT, SITE, Visit, chromium, notebooks, script
+from conftest import ROOT, SITE, Visit, notebooks, script
 
 bridge = script('site/bridge.py')
 
@@ -46,8 +46,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope='session')
-def pages():
-    assert (SITE/'index.html').exists(), 'there is no site in _site/: run `make site`'
+def pages(site):
     return {p: Page(SITE/f'{p}.html') for p in PAGES + OTHER}
 
 

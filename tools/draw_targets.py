@@ -8,14 +8,14 @@ Run as `python tools/draw_targets.py [name ...]`; CHROMIUM names another browser
 """
 
 import io
-import os
-import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from playwright.sync_api import sync_playwright
+
+import browser
 
 IMAGES = Path(__file__).resolve().parent.parent / "nbs" / "images"
 SIZE, TIMES = 40, 16
@@ -67,9 +67,9 @@ def main(names):
     for name in names:
         if name not in ALL:
             sys.exit(f"no drawing named {name!r}; there are {', '.join(ALL)}")
-    browser = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    path = browser.find() or sys.exit(browser.MISSING)
     with sync_playwright() as play:
-        chrome = play.chromium.launch(executable_path=browser, args=["--no-sandbox", "--force-color-profile=srgb"])
+        chrome = play.chromium.launch(executable_path=path, args=["--no-sandbox", "--force-color-profile=srgb"])
         page = chrome.new_page()
         for name in names:
             side = (TEXTURE_SIZE if name in TEXTURES else SIZE) * TIMES
