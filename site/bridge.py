@@ -329,7 +329,7 @@ def exported(src):
     {index: None} for the show_doc cells around them, which are then left out"""
     res = {}
     for i, c in enumerate(src):
-        if c['cell_type'] != 'code' or 'Exported source' not in text(c['source']): continue
+        if c['cell_type'] != 'code' or 'exports' not in options(text(c['source']))[0]: continue
         names = re.findall(r'^(?:async +)?(?:def|class) +(\w+)', text(c['source']), re.M)
         around = []
         for step in (-1, 1):

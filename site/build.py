@@ -52,7 +52,7 @@ def process(force):
         sys.exit(f'The site was not built: {e}\n(nbdev runs exported cells and cells that import, and those alone: a cell that imports should do nothing else)')
 
 
-def assets(src, extra):
+def assets(src, extra, proc):
     "Style, faces, maths and pictures: everything that a page asks for, from this site itself"
     static = src/'_static'
     modules = SITE/'node_modules'
@@ -71,7 +71,7 @@ def assets(src, extra):
                 put(static/'fonts'/f.name, f.read_bytes())
         put(static/'fonts'/f'{face}-LICENSE', (modules/'@fontsource-variable'/face/'LICENSE').read_bytes())
     put(static/'nca.js', (LIB/'web'/'nca.js').read_bytes())
-    creatures(static/'creatures')
+    mirror(proc/'live'/'creatures', static/'creatures')       # made by nbs/live/creatures/index.json.py
     mirror(ROOT/'nbs'/'images', src/'images')
     mirror(ROOT/'nbs'/'images', extra/'images')
 
@@ -83,7 +83,7 @@ def spoken(name):
 
 
 def creatures(folder):
-    "Every packaged creature as the file that a page reads, and a list of them"
+    "Write every packaged creature as the file that a page reads; returns the list of them, which a page reads first"
     from nca_tutorial.core import NCAModel
     from nca_tutorial.playground import export_web
     listed = []
@@ -93,14 +93,11 @@ def creatures(folder):
         made = json.loads(card.read_text(encoding='utf-8')).get('recipe', {}) if card.exists() else {}
         texture = model.alive_threshold is None
         size = made['size'] + 2 * made['padding'] if not texture and {'size', 'padding'} <= made.keys() else 96 if texture else 72
-        file = folder/f'{name}.nca'
-        old = file.read_bytes() if file.exists() else None
-        export_web(model, file, name, size)
-        if old == file.read_bytes(): os.utime(file, (f.stat().st_mtime,) * 2)
+        export_web(model, folder/f'{name}.nca', name, size)
         listed.append(dict(name=name, title=spoken(name), kind='texture' if texture else 'growing'))
-    put(folder/'index.json', json.dumps(listed))
     for f in folder.glob('*.nca'):
         if f.stem not in {c['name'] for c in listed}: f.unlink()
+    return json.dumps(listed)
 
 
 def lighten(out):
@@ -142,7 +139,7 @@ def main(argv):
         if not (nbs/f).exists(): raise bridge.BridgeError(f'_quarto.yml lists {f}, and there is no {nbs.name}/{f}')
     links_to = [cfg.lib_path, ROOT/'pyproject.toml', SITE, ROOT/'tools'/'constraints.txt']    # what any page may depend on
     code = digest(links_to)
-    stamp, whole = WORK/'stamp', digest(links_to + [nbs/f for f in order] + [ROOT/'nbs'/'images', ROOT/'_quarto.yml'])
+    stamp, whole = WORK/'stamp', digest(links_to + [nbs/f for f in order] + [ROOT/'nbs'/'images', ROOT/'nbs'/'live', ROOT/'_quarto.yml'])
     if not force and stamp.exists() and stamp.read_text().split()[1:] == [whole] and (OUT/'index.html').exists():
         print(f'The site is up to date: {OUT.name}/')
         return 0
@@ -154,7 +151,7 @@ def main(argv):
     put(stamp, f'{code} unfinished')
 
     src, extra, tree = WORK/'src', WORK/'extra', WORK/'doctrees'
-    assets(src, extra)
+    assets(src, extra, proc)
     load = lambda f: json.loads(f.read_text(encoding='utf-8'))
     pages = {f: load(proc/f) for f in order}
     raw = {f: load(nbs/f) for f in order}
