@@ -225,6 +225,7 @@ def test_links_and_pictures_are_there(proc, pages, n):
 def test_pictures_have_words(pages, n):
     bare = []
     for c in code_cells(pages[n]):
+        if options(c).get('output') is False: continue
         for o in c['outputs']:
             d = o.get('data', {})
             if 'text/html' not in d and any(k.startswith('image/') for k in d) and not options(c).get('fig-alt', '').strip(): bare.append(source(c))

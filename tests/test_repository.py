@@ -118,6 +118,14 @@ def test_notebook_form(n):
         for l in source(c).splitlines() if c['cell_type'] == 'code' else []: assert len(l) <= 120 or l.startswith('#|'), f'cell {i}: {l}'
 
 
+def test_figures_without_their_picture_are_found():
+    lost = script('tools/checks.py').lost_figures
+    name, picture = {'text/plain': ['<Figure size 924x260 with 4 Axes>']}, {'image/png': 'aGk='}
+    cells = [[], [dict(data=name)], [dict(data=name | picture)], [dict(text=['<Figure size 1x1 with 1 Axes>\n'])], [dict(data={'text/plain': 'a figure'})]]
+    assert lost(dict(cells=[dict(outputs=o) for o in cells] + [dict(source='words')])) == [1, 3]
+    assert not any(map(lost, NBS.values()))
+
+
 @pytest.mark.parametrize('n', NBS)
 def test_imports_stand_in_cells_of_their_own(n):
     "Where there are exports, the site's build runs cells that import, and those alone: they should do nothing else"

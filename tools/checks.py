@@ -1,7 +1,8 @@
 """What must agree before anything runs: pyproject.toml with settings.ini, README.md with the front page, saved notebooks with
-nbdev's clean form, the package with the notebooks' exports. Works on a copy, so that checking changes nothing.
+nbdev's clean form, the package with the notebooks' exports, figures with their pictures. Works on a copy, so that checking
+changes nothing.
 """
-import filecmp, os, shutil, subprocess, sys, tempfile
+import filecmp, json, os, shutil, subprocess, sys, tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,9 +23,22 @@ def nbdev(folder, code):
     if r.stdout.strip(): print(r.stdout.strip())
 
 
+def lost_figures(nb):
+    "Where a saved output is a figure's name without its picture, as a run with MPLBACKEND=agg leaves it: numbers of cells"
+    def lost(o):
+        data = o.get('data', {})
+        said = ''.join(data.get('text/plain', '')) + ''.join(o.get('text', ''))
+        return '<Figure size' in said and not any(kind.startswith('image/') for kind in data)
+    return [i for i, c in enumerate(nb['cells']) if any(map(lost, c.get('outputs', [])))]
+
+
 def main():
     lib = sync_config.read_settings((ROOT/'settings.ini').read_text(encoding='utf-8'))['lib_path']
     bad = sync_config.main(['--check'], ROOT) + readme.main(['--check'], ROOT)
+    for f in sorted((ROOT/'nbs').glob('*.ipynb')):
+        for i in lost_figures(json.loads(f.read_text(encoding='utf-8'))):
+            print(f'nbs/{f.name}: cell {i} shows a figure\'s name and no picture: run the notebook again, without MPLBACKEND', file=sys.stderr)
+            bad += 1
     with tempfile.TemporaryDirectory() as t:
         copy = Path(t)/'book'
         copy.mkdir()
