@@ -50,7 +50,7 @@ test: python-there ## set up, then everything that CI checks
 
 quick: $(ENV) ## generated files and unit tests: no notebooks, no site, no browser; what one runs while working
 	@$(PY) tools/checks.py
-	@$(PY) -m pytest -q -m 'not site' tests
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n auto --dist worksteal -m 'not site and not browser' tests
 
 check: $(ENV) ## generated files agree with their sources, notebooks are clean and exported
 	@$(PY) tools/checks.py

@@ -44,13 +44,13 @@ def root(): return ROOT
 LEFT_OUT = pytest.StashKey()
 
 def pytest_configure(config):
-    config.addinivalue_line('markers', 'site: looks at the built site')
+    config.addinivalue_line('markers', 'site: looks at the built site, or at what nbdev would build')
     config.addinivalue_line('markers', 'browser: opens a browser; BROWSER=0 leaves it out')
 
 
 def pytest_collection_modifyitems(config, items):
     for item in items:
-        if 'site' in item.fixturenames: item.add_marker('site')
+        if {'site', 'book'} & set(item.fixturenames): item.add_marker('site')
         if 'chromium' in item.fixturenames: item.add_marker('browser')
     left = [] if script('tools/browser.py').wanted() else [item for item in items if item.get_closest_marker('browser')]
     config.stash[LEFT_OUT] = len(left)

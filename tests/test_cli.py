@@ -37,6 +37,7 @@ def test_a_picture_becomes_a_creature(tmp_path):
     assert str(Path("my doors/door")) in done.stdout and "25 steps" in done.stdout
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has another Ctrl-C")
 def test_ctrl_c_leaves_a_whole_creature(tmp_path):
     Image.new("RGB", (9, 9), "teal").save(tmp_path / "t.png")
     job = subprocess.Popen([*COMMAND, "t.png", "--steps", "100000", *SMALL], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -58,7 +59,7 @@ def test_ctrl_c_leaves_a_whole_creature(tmp_path):
 @pytest.mark.parametrize("experiment", ["persist", "regenerate"])
 def test_a_killed_run_goes_on(tmp_path, experiment):
     Image.new("RGB", (9, 9), "teal").save(tmp_path / "t.png")
-    task = ["t.png", "--experiment", experiment, "--batch", 4, "--checkpoint", "t.run", "--steps", 250, *SMALL]
+    task = ["t.png", "--experiment", experiment, "--batch", 4, "--checkpoint", "t.run", "--steps", 150, *SMALL]
     whole = run(*task, "--checkpoint", "whole.run", "--out", "whole", "--quiet", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     job = subprocess.Popen([*COMMAND, *map(str, task)], cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
@@ -71,19 +72,50 @@ def test_a_killed_run_goes_on(tmp_path, experiment):
     assert json.loads((tmp_path / "creature" / "result.json").read_text())["experiment"] == experiment
 
 
-@pytest.mark.parametrize("args, words", [
+MISTAKES = [
     (["none.png"], "there is no file 'none.png'"), (["notes.txt"], "not a picture"), (["p.png", "--size", "2"], "size: got 2"),
     (["p.png", "--steps", "-1"], "steps: got -1"), (["p.png", "--steps", "0"], "nothing is saved"), (["p.png", "--batch", "0"], "batch: got 0"),
     (["p.png", "--shortest", "9", "--longest", "4"], "rollout: got 4"), (["p.png", "--lr", "nan"], "lr"), (["p.png", "--out", "notes.txt"], "notes.txt"),
     (["p.png", "--experiment", "fly"], "experiment: got 'fly'"), (["p.png", "--checkpoint", "notes.txt"], "no checkpoint"),
-    (["empty.png"], "it is empty"), (["p.png", "--size", "big"], "invalid"), ([], "picture")])
-def test_mistakes_get_one_clear_line_and_leave_nothing(tmp_path, args, words):
-    (tmp_path / "notes.txt").write_text("not a picture")
-    Image.new("RGB", (9, 9), "teal").save(tmp_path / "p.png")
-    Image.new("RGBA", (9, 9)).save(tmp_path / "empty.png")
-    done = run(*args, "--quiet", cwd=tmp_path)
-    assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
-    assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("result.json"))
+    (["empty.png"], "it is empty"), (["p.png", "--size", "big"], "invalid"), ([], "picture")]
+
+EACH_IN_A_FORK = """
+import json, os, sys
+from nca_tutorial.cli import nca_grow
+for i, args in enumerate(json.loads(sys.argv[1])):
+    child = os.fork()
+    if not child:
+        os.chdir(str(i))
+        for stream in (sys.stdout, sys.stderr): os.dup2(os.open("said", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
+        sys.argv = ["nca_grow", *args]
+        nca_grow()
+        sys.exit()
+    open(os.path.join(str(i), "status"), "w").write(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+"""
+
+@pytest.fixture(scope="module")
+def mistaken(tmp_path_factory):
+    "A folder for each mistake, in which it was made; one process loads PyTorch for all"
+    top = tmp_path_factory.mktemp("mistakes")
+    for i in range(len(MISTAKES)):
+        folder = top / str(i)
+        folder.mkdir()
+        (folder / "notes.txt").write_text("not a picture")
+        Image.new("RGB", (9, 9), "teal").save(folder / "p.png")
+        Image.new("RGBA", (9, 9)).save(folder / "empty.png")
+    (top / "each.py").write_text(EACH_IN_A_FORK)
+    asked = json.dumps([[*args, "--quiet"] for args, _ in MISTAKES])
+    subprocess.run([sys.executable, "each.py", asked], cwd=top, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
+    return top
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="each mistake is made in a fork")
+@pytest.mark.parametrize("i", range(len(MISTAKES)), ids=[words for _, words in MISTAKES])
+def test_mistakes_get_one_clear_line_and_leave_nothing(mistaken, i):
+    folder, words = mistaken / str(i), MISTAKES[i][1]
+    said = (folder / "said").read_text()
+    assert (folder / "status").read_text() != "0" and words in said and "Traceback" not in said, said
+    assert not list(folder.rglob("*.safetensors")) and not list(folder.rglob("result.json"))
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_training(tmp_path):

@@ -40,7 +40,7 @@ def book(tmp_path_factory):
     "A copy of all that nbdev needs, after `nbdev-docs`"
     copy = tmp_path_factory.mktemp('nbdev')/'book'
     skip = shutil.ignore_patterns('__pycache__', '.*', 'nbdev.yml', 'sidebar.yml', 'llms.txt')
-    for d in ('nbs', 'nca_tutorial', 'site/_static'): shutil.copytree(ROOT/d, copy/d, ignore=skip)
+    for d in ('nbs', 'nca_tutorial', 'site/_static'): shutil.copytree(ROOT/d, copy/d, symlinks=True, ignore=skip)
     for f in ('pyproject.toml', 'README.md', 'site/build.py'): shutil.copy(ROOT/f, copy/f)
     python(copy, 'q.nbdev_docs.__wrapped__(n_workers=2)')
     return copy
@@ -310,3 +310,4 @@ def test_pictures_on_colab(tmp_path, monkeypatch):
     asked, = go(tmp_path, tmp_path, monkeypatch)
     assert re.fullmatch(r'git clone -q https://github\.com/nca-tutorial/nca_tutorial && pip install -q \./nca_tutorial', asked)
     assert go(tmp_path/'nca_tutorial'/'nbs', tmp_path, monkeypatch) == [] == go(tmp_path, tmp_path, monkeypatch)
+    assert go(tmp_path/'nca_tutorial', tmp_path, monkeypatch) == [], 'from the root of what was fetched, which holds a folder nca_tutorial, too'

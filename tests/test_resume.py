@@ -12,8 +12,8 @@ from nca_tutorial.pool import SamplePool
 from nca_tutorial.regeneration import cut_disc
 from nca_tutorial.train import Callback, Checkpoint, CSVLog, EarlyStop, SeedSource, TensorBoardLog, train
 
-KILLS, LEAST = 50, 3            # a life is killed within so many training steps
-STEPS = KILLS * LEAST + 10
+KILLS, MOST = 50, 4             # a life is killed within so many training steps
+STEPS = KILLS * MOST + 10
 QUICK = dict(steps=12, batch=2, rollout=(3, 5), progress=False)
 
 
@@ -24,29 +24,35 @@ def parts(seed=0):
     return model, SamplePool(seed_state(1, 8, 12), 16, damage=cut_disc, damaged=1), pixel_loss(target)
 
 
-def life(folder, going, may_step):
+def life(folder, going, done, may_step):
     "What each process does: start the run, or go on with it as far as it may, and leave the result when it is done."
     torch.set_num_threads(1)
     class Going(Callback):
         def before_fit(self, run): going.set()
-        def after_step(self, run): may_step.acquire()
+        def after_step(self, run):
+            done.release()
+            may_step.acquire()
     model, pool, loss = parts()
     keep = [Checkpoint(folder / "run.safetensors", every=1), CSVLog(folder / "log.csv"), Going()]
     history = train(model, pool, loss, steps=STEPS, batch=3, rollout=(3, 6), progress=False, callbacks=keep)
     save_file({**model.state_dict(), "pool": pool.states, "losses": torch.tensor(history.losses, dtype=torch.float64)}, folder / "done")
 
 
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="processes are killed as Unix does it")
 def test_fifty_kills_change_nothing(tmp_path):
     start, dice = multiprocessing.get_context("forkserver"), random.Random(0)
     start.set_forkserver_preload(["nca_tutorial.regeneration", "torch._dynamo", "multiprocessing.popen_forkserver"])    # what a first step loads
     seen = set()
     for kill in range(KILLS + 1):
         last = kill == KILLS
-        going, may_step = start.Event(), start.Semaphore(STEPS if last else dice.randrange(LEAST))
-        child = start.Process(target=life, args=(tmp_path, going, may_step))
+        steps = dice.randrange(MOST - 1)                         # then it is killed, somewhere in the next one
+        going, done, may_step = start.Event(), start.Semaphore(0), start.Semaphore(STEPS if last else steps + 1)
+        child = start.Process(target=life, args=(tmp_path, going, done, may_step))
         child.start()
         if last: break
-        if kill % 5: going.wait()                                # every fifth is killed while it loads, the others in their work
+        if kill % 5:                                             # every fifth is killed while it loads, the others in their work
+            going.wait()
+            for _ in range(steps): done.acquire()
         time.sleep(dice.uniform(0, 0.05))
         os.kill(child.pid, signal.SIGKILL)
         child.join()

@@ -1,8 +1,8 @@
 """What must agree before anything runs: pyproject.toml with settings.ini, README.md with the front page, saved notebooks with
-nbdev's clean form, the package with the notebooks' exports, figures with their pictures. Works on a copy, so that checking
-changes nothing.
+nbdev's clean form, the package with the notebooks' exports; and no saved output may be the name of a picture without the picture.
+Works on a copy, so that checking changes nothing.
 """
-import filecmp, json, os, shutil, subprocess, sys, tempfile
+import filecmp, json, os, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,6 +16,20 @@ def differing(a, b, pattern):
     return sorted(str(n) for n in names if not ((a/n).exists() and (b/n).exists() and filecmp.cmp(a/n, b/n, shallow=False)))
 
 
+def lost_pictures(nb):
+    """The cells of a notebook whose saved output names a picture and does not hold it: [(cell, name)]. A run with `MPLBACKEND=agg` leaves such names;
+    a cell with an alt text or a caption and no picture at all has lost it, too."""
+    res, named = [], re.compile(r'<(Figure size|Axes\b|PIL\.|matplotlib\.|IPython\.core\.display\.)')
+    for i, c in enumerate(nb['cells']):
+        shown = False
+        for o in c.get('outputs', []):
+            d = o.get('data', {})
+            if any(k.startswith('image/') or k == 'text/html' for k in d): shown = True
+            elif named.match(t := ''.join(d.get('text/plain', ''))): res.append((i, t))
+        if c['cell_type'] == 'code' and not shown and (m := re.search(r'^#\|\s*fig-(alt|cap)\b.*', ''.join(c['source']), re.M)) and (not res or res[-1][0] != i): res.append((i, m[0]))
+    return res
+
+
 def nbdev(folder, code):
     env = {**os.environ, 'PYTHONPATH': str(folder)}
     r = subprocess.run([sys.executable, '-c', code], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -23,21 +37,12 @@ def nbdev(folder, code):
     if r.stdout.strip(): print(r.stdout.strip())
 
 
-def lost_figures(nb):
-    "Where a saved output is a figure's name without its picture, as a run with MPLBACKEND=agg leaves it: numbers of cells"
-    def lost(o):
-        data = o.get('data', {})
-        said = ''.join(data.get('text/plain', '')) + ''.join(o.get('text', ''))
-        return '<Figure size' in said and not any(kind.startswith('image/') for kind in data)
-    return [i for i, c in enumerate(nb['cells']) if any(map(lost, c.get('outputs', [])))]
-
-
 def main():
     lib = sync_config.read_settings((ROOT/'settings.ini').read_text(encoding='utf-8'))['lib_path']
     bad = sync_config.main(['--check'], ROOT) + readme.main(['--check'], ROOT)
     for f in sorted((ROOT/'nbs').glob('*.ipynb')):
-        for i in lost_figures(json.loads(f.read_text(encoding='utf-8'))):
-            print(f'nbs/{f.name}: cell {i} shows a figure\'s name and no picture: run the notebook again, without MPLBACKEND', file=sys.stderr)
+        for i, name in lost_pictures(json.loads(f.read_text(encoding='utf-8'))):
+            print(f'nbs/{f.name}, cell {i}: the picture of {name} is missing: run the notebook again, in Jupyter or by `jupyter nbconvert --execute`, without MPLBACKEND', file=sys.stderr)
             bad += 1
     with tempfile.TemporaryDirectory() as t:
         copy = Path(t)/'book'
