@@ -64,10 +64,11 @@ pytest: browser-there site ## run tests/, the pages in a browser included
 lab: $(ENV) ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter-lab nbs
 
-bench: $(ENV) ## measure the engines, the live pages and the drawing board: tables, and JSON files in benchmarks
+bench: $(ENV) ## measure engines, live pages, the drawing board and twelve pictures: tables, and JSON files in benchmarks
 	@$(PY) benchmarks/bench.py
 	@$(PY) benchmarks/web.py
 	@$(PY) benchmarks/drawing.py --look
+	@$(PY) benchmarks/pictures.py --look
 
 seeds: $(ENV) ## train from many seeds and count the collapses: benchmarks/seeds.json (hours)
 	@$(PY) benchmarks/seeds.py

@@ -8,7 +8,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/cli.html.md"""
 __all__ = ['EXPERIMENTS', 'nca_grow', 'nca_texture']
 
 # %% ../nbs/93_cli.ipynb #afc5344b
-import io, json, platform, tempfile
+import io, json, platform, sys, tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from fastcore.script import CliError, call_parse
 
 from .core import NCAModel, seed_state, to_rgba, _replace_files
 from .growing import error_over_time, grow
+from .pictures import grow_creature, measure, obstacles, plot_life, seat, stages, verdict
 from .pool import persist
-from .regeneration import regenerate
+from .regeneration import cut_half, regenerate
 from .targets import load_target
 from .texture import (StyleLoss, learn_texture, load_example, noise_state, style_features,
                                   texture_model, texture_quality, to_texture)
@@ -41,17 +42,23 @@ def _check_folder(out):
     return folder
 
 # %% ../nbs/93_cli.ipynb #5f15deed
-def _leave(folder, model, film, history, asked, measured):
-    "Write creature, film, curve and record into the folder -> the record."
+def _png(figure):
+    "A figure as the bytes of a file."
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=110)
+    return out.getvalue()
+
+def _leave(folder, model, film, history, asked, measured, pictures=None):
+    "Write creature, film, curve, record and more pictures into the folder -> the record."
     done = dict(training_steps=len(history.losses), interrupted=history.interrupted, loss=history.final()) | measured
-    made = dict(seconds=round(history.seconds, 1), machine=platform.machine(), threads=torch.get_num_threads(),
-                versions={p: version(p) for p in ("nca_tutorial", "torch")})
-    result, curve = asked | done | made, io.BytesIO()
+    made = dict(seconds=round(history.seconds, 1), events=history.events, machine=platform.machine(),
+                threads=torch.get_num_threads(), versions={p: version(p) for p in ("nca_tutorial", "torch")})
+    result = asked | done | made
     model.save_pretrained(folder)
     film.save(folder / "film.webp")
-    plot_loss(history.losses).savefig(curve, format="png", dpi=110)
+    figures = {"loss.png": plot_loss(history.losses)} | (pictures or {})
     record = json.dumps(result, indent=2) + "\n"
-    _replace_files(folder, {"loss.png": curve.getvalue(), "result.json": record.encode()})
+    _replace_files(folder, {name: _png(figure) for name, figure in figures.items()} | {"result.json": record.encode()})
     return result
 
 def _how_long(history):
@@ -60,42 +67,68 @@ def _how_long(history):
 
 # %% ../nbs/93_cli.ipynb #a1573279
 EXPERIMENTS = {"grow": grow, "persist": persist, "regenerate": regenerate}
+_QUICK = dict(steps=2400, batch=2, shortest=40, longest=56, lr=5e-3)
 
+def _settings(experiment, **given):
+    "What `train` gets, or None where nothing is given and the recipe follows from the picture."
+    given = {name: value for name, value in given.items() if value is not None}
+    if experiment == "regenerate" and not given: return None
+    use = _QUICK | (dict(batch=4) if experiment != "grow" else {}) | given
+    rollout = use.pop("shortest"), use.pop("longest")
+    return use | dict(rollout=rollout, lr_drops=((0.75, 0.3), (0.92, 0.3)))
+
+def _life(model, size, wounded, generator):
+    "A life as frames (T, 4, H, W): it grows, and half of it is cut off and grows again."
+    young = model.trajectory(seed_state(size=size), 96, every=2, generator=generator)
+    if not wounded or not young[-1].isfinite().all(): return to_rgba(young)[:, 0]
+    old = model.trajectory(young[-1], 48, every=4, generator=generator)
+    if not old[-1].isfinite().all(): return to_rgba(torch.cat([young, old]))[:, 0]
+    healing = model.trajectory(cut_half(old[-1], generator), 160, every=2, generator=generator)
+    return to_rgba(torch.cat([young, old, healing]))[:, 0]
+
+# %% ../nbs/93_cli.ipynb #2fae1f10
 @call_parse
 def nca_grow(
     picture: str,  # picture file to grow, of any format and size
     out: str = "creature",  # folder for the results; made if it does not exist
     size: int = 24,  # cells along the picture's longer side (the paper: 40)
     padding: int = 6,  # empty cells around it (the paper: 16)
-    steps: int = 2400,  # training steps (the paper: 8000)
-    batch: int = 2,  # creatures a training step (the paper: 8)
-    shortest: int = 40,  # fewest automaton steps before the loss (the paper: 64)
-    longest: int = 56,  # most automaton steps before the loss (the paper: 95)
-    lr: float = 5e-3,  # learning rate (the paper: 2e-3, a tenth of it after 2000 steps)
+    experiment: str = "regenerate",  # grow, persist (and stays) or regenerate (and heals)
+    steps: int = None,  # training steps (the paper: 8000)
+    batch: int = None,  # creatures a training step (the paper: 8)
+    shortest: int = None,  # fewest automaton steps before the loss (the paper: 64)
+    longest: int = None,  # most automaton steps before the loss (the paper: 95)
+    lr: float = None,  # learning rate (the paper: 2e-3, a tenth of it after 2000 steps)
     seed: int = 0,  # of every random choice
-    experiment: str = "grow",  # grow, persist (and stays) or regenerate (and heals)
     checkpoint: str = "",  # keep the run in this file, and go on from it if it is there
     quiet: bool = False,  # show no progress bar
 ) -> dict:  # settings and result, as in result.json
-    "Train a creature that grows from one cell into PICTURE; Ctrl-C stops early and keeps what was learned."
+    "Train a creature that grows from one cell into PICTURE, stays and heals; Ctrl-C keeps what was learned."
     try:
         if experiment not in EXPERIMENTS:
             raise ValueError(f"experiment: got {experiment!r}; expected {', '.join(EXPERIMENTS)}")
-        target, folder = load_target(picture, size, padding), _check_folder(out)
-        drops = ((0.75, 0.3), (0.92, 0.3))
-        settings = dict(steps=steps, batch=batch, rollout=(shortest, longest), lr=lr, lr_drops=drops)
-        callbacks = [Checkpoint(checkpoint)] if checkpoint else []
-        train_it = EXPERIMENTS[experiment]
-        model, history = train_it(target, seed=seed, progress=not quiet, callbacks=callbacks, **settings)
+        target, folder = seat(load_target(picture, size, padding)), _check_folder(out)
+        settings = _settings(experiment, steps=steps, batch=batch, shortest=shortest, longest=longest, lr=lr)
+        for sentence in obstacles(target, settings and settings["rollout"][1]): print(sentence, file=sys.stderr)
+        how = dict(seed=seed, progress=not quiet)
+        if settings is None: model, history = grow_creature(target, checkpoint=checkpoint or None, **how)
+        else:
+            callbacks = [Checkpoint(checkpoint)] if checkpoint else []
+            model, history = EXPERIMENTS[experiment](target, callbacks=callbacks, **how, **settings)
         if not history.losses: raise ValueError(f"steps: nothing was learned in {steps} steps; nothing is saved")
     except (ValueError, TypeError, OSError, FloatingPointError) as e: raise CliError(str(e)) from e
-    start, g = seed_state(size=tuple(target.shape[1:])), torch.Generator().manual_seed(seed)
-    mse = error_over_time(model, target, longest, every=longest, generator=g)[-1].item()
-    asked = dict(picture=Path(picture).name, size=size, padding=padding, experiment=experiment, seed=seed)
-    life = to_rgba(model.trajectory(start, 2 * longest, every=2, generator=g))[:, 0]
-    film = Film(life, fps=12, scale=max(1, 240 // target.shape[1]))
-    result = _leave(folder, model, film, history, asked | settings, dict(mse=mse))
-    print(f"{folder}: error {mse:.2e} after {_how_long(history)}")
+    wounded, grown, g = experiment == "regenerate", 200, torch.Generator().manual_seed(seed)
+    if settings and experiment == "grow": grown = settings["rollout"][1]           # later it may be past its best
+    lived = measure(model, target, wounds=16 * wounded, ages=(grown, 1000, 2000), seed=seed)
+    lived["verdict"] = verdict(lived)
+    life = plot_life(error_over_time(model, target, 2000, every=50, batch=4, generator=g), 50, lived["healed"])
+    asked = dict(picture=Path(picture).name, size=size, padding=padding, experiment=experiment, seed=seed,
+                 grid=list(target.shape[1:]))
+    recipe = dict(stages=stages(target)) if settings is None else settings
+    film = Film(_life(model, tuple(target.shape[1:]), wounded, g), fps=12, scale=max(1, 240 // target.shape[1]))
+    result = _leave(folder, model, film, history, asked | recipe, lived, {"life.png": life})
+    errors = ", ".join(f"{error:.1e} at step {int(age):,}" for age, error in lived["error"].items())
+    print(f"{folder}: {lived['verdict']} (error {errors}) after {_how_long(history)}")
     return result
 
 # %% ../nbs/93_cli.ipynb #d696ca09

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from .core import NCAModel, alive_mask, dense_step, seed_state, to_rgba, _check_count, _check_state
 from .engine import draw_keys, fire_mask
-from .growing import pixel_loss
+from .growing import pixel_loss, _go_on
 from .perception import perceive, _check_number
 from .regeneration import DAMAGE
 from .viz import PALETTE, as_image, show_images
@@ -431,8 +431,6 @@ def silence_channels(
     return quiet
 
 # %% ../nbs/08_breaking.ipynb #cab9d49d
-def _go_on(model, x, steps, dice): return model(x, steps, dice) if x.isfinite().all() else x
-
 def _over_time(model, target, times, batch, seed):
     "One life, looked at again and again."
     loss, x, dice, now, rows = pixel_loss(target), _seeds(model, batch, target.shape[1:]), _dice(model, seed), 0, []

@@ -47,6 +47,10 @@ def grow(
     return model, train(model, SeedSource(start), loss, seed=seed, **settings)
 
 # %% ../nbs/05_growing.ipynb #bc64ce6f
+def _go_on(model, x, steps, generator):
+    "Live on; what has exploded stays as it is."
+    return model(x, steps, generator) if x.isfinite().all() else x
+
 @torch.no_grad()
 def error_over_time(
     model: NCAModel,  # a creature
@@ -55,12 +59,12 @@ def error_over_time(
     every: int = 1,  # measure each so many steps
     batch: int = 8,  # average over so many lives
     generator: torch.Generator | None = None,  # makes the firing reproducible
-) -> Tensor:  # (1 + steps // every,), mean squared error; the seed comes first
+) -> Tensor:  # (1 + steps // every,), mean squared error, not finite once it has exploded; the seed comes first
     "How far a creature is from its target as it lives on."
     _check_count("every", every, 1)
     loss, x = pixel_loss(target), seed_state(batch, model.channels, tuple(target.shape[1:]))
     errors = [loss(x).mean()]
     for _ in range(steps // every):
-        x = model(x, every, generator)
+        x = _go_on(model, x, every, generator)
         errors.append(loss(x).mean())
     return torch.stack(errors)

@@ -219,7 +219,9 @@ def recovery(
     _check_count("wounds", wounds, 1)
     loss = pixel_loss(target)
     x = seed_state(wounds, model.channels, tuple(target.shape[1:])).to(next(model.parameters()).device)
-    hurt = damage(model(x, grown, generator), generator)
+    x = model(x, grown, generator)
+    if not x.isfinite().all(): return loss(x), loss(x)  # exploded: there is nothing to wound
+    hurt = damage(x, generator)
     return loss(hurt), loss(model(hurt, steps, generator))
 
 # %% ../nbs/07_regeneration.ipynb #5ade94d3

@@ -6,10 +6,10 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/zoo.html.md"""
 
 # %% auto #0
 __all__ = ['TARGETS', 'CENTRAL', 'EXPERIMENTS', 'SPECIAL', 'PARENTS', 'CREATURES', 'TEXTURES', 'STYLE', 'SMALL', 'RELATED',
-           'NAMES', 'recipe', 'measure', 'measure_texture', 'train_creature', 'read_card']
+           'NAMES', 'recipe', 'measure_texture', 'train_creature', 'read_card']
 
 # %% ../nbs/94_zoo.ipynb #6a40874f
-import json, math, platform
+import json, platform
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -17,9 +17,10 @@ from pathlib import Path
 import torch
 
 from .core import NCAModel, _packaged, _replace_files
-from .growing import error_over_time, grow
+from .growing import grow
+from .pictures import measure
 from .pool import persist
-from .regeneration import DAMAGE, recovery, regenerate
+from .regeneration import regenerate
 from .targets import load_target
 from .texture import (PHOTOS, learn_texture, load_example, noise_state, texture_model, texture_quality,
                                   to_texture)
@@ -91,23 +92,6 @@ def recipe(
     general = dict(picture=f"{target}.png", size=40, padding=16, experiment=experiment, parent=parent, seed=0,
                    rollout=(64, 95))
     return general | EXPERIMENTS[experiment][1] | SPECIAL.get(name, {})
-
-# %% ../nbs/94_zoo.ipynb #ac1e980f
-@torch.no_grad()
-def measure(
-    model: NCAModel,  # a grown-up creature
-    target: torch.Tensor,  # (4, H, W)
-    wounds: int = 64,  # wounds of each kind
-    ages: tuple[int, ...] = (100, 1000, 10000),  # automaton steps, rising
-    seed: int = 1,  # of all dice
-) -> dict:  # "error" by age; "healed": for each kind of damage, the share at or below 1.5e-3 after 400 steps
-    "How well a creature stays and how well it heals."
-    g = torch.Generator().manual_seed(seed)
-    step = math.gcd(*ages)
-    errors = error_over_time(model, target, ages[-1], every=step, batch=4, generator=g)
-    healed = {kind: recovery(model, target, damage, wounds, generator=g)[1] for kind, damage in DAMAGE.items()}
-    return dict(error={str(age): errors[age // step].item() for age in ages},
-                healed={kind: (e <= 1.5e-3).float().mean().item() for kind, e in healed.items()})
 
 # %% ../nbs/94_zoo.ipynb #7b58ce58
 @torch.no_grad()

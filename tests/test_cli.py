@@ -14,7 +14,7 @@ from nca_tutorial.core import NCAModel
 
 COMMAND = [str(Path(sys.executable).parent / "nca_grow")]
 SMALL = ["--size", "8", "--padding", "2", "--shortest", "6", "--longest", "8"]
-LEFT = ["config.json", "film.webp", "loss.png", "model.safetensors", "result.json"]
+LEFT = ["config.json", "film.webp", "life.png", "loss.png", "model.safetensors", "result.json"]
 
 
 def run(*args, cwd):
@@ -30,9 +30,9 @@ def test_a_picture_becomes_a_creature(tmp_path):
     assert sorted(p.name for p in folder.iterdir()) == LEFT
     result = json.loads((folder / "result.json").read_text())
     assert result["picture"] == "a grey door.png" and result["training_steps"] == result["steps"] == 25 and not result["interrupted"]
-    assert result["rollout"] == [6, 8] and 0 < result["mse"] < 1 and result["seconds"] > 0 and result["versions"]["torch"]
+    assert result["rollout"] == [6, 8] and 0 < result["error"]["2000"] <= 1e3 and result["verdict"].startswith("not grown") and result["seconds"] > 0 and result["versions"]["torch"]
     assert NCAModel.from_pretrained(folder).hidden == 128
-    with Image.open(folder / "film.webp") as film: assert film.n_frames == 9 and film.size[0] == film.size[1] >= 200
+    with Image.open(folder / "film.webp") as film: assert film.n_frames > 40 and film.size[0] == film.size[1] >= 200
     with Image.open(folder / "loss.png") as curve: assert curve.size[0] > 300
     assert str(Path("my doors/door")) in done.stdout and "25 steps" in done.stdout
 

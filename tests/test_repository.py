@@ -149,7 +149,7 @@ def test_imports_stand_in_cells_of_their_own(n):
 GROUND = {'life', 'perception', 'targets', 'viz'}
 ABOVE = {'core': {'perception', 'engine'}, 'engine': {'perception'}, 'train': {'core'}, 'growing': {'core', 'train'},
          'pool': {'core', 'train', 'growing'}, 'regeneration': {'core', 'train', 'growing', 'pool'},
-         'texture': {'core', 'train', 'growing', 'pool'},
+         'pictures': {'core', 'train', 'growing', 'pool', 'regeneration'}, 'texture': {'core', 'train', 'growing', 'pool'},
          'diagnostics': {'core', 'engine', 'train', 'growing', 'pool', 'regeneration'}}
 TOP = {'playground', 'cli', 'zoo'}
 
