@@ -1,4 +1,4 @@
-"""Any picture becomes a creature that stays and heals, in minutes.
+"""A picture of yours becomes a creature that stays and heals, in minutes.
 
 Docs: https://nca-tutorial.github.io/nca_tutorial/pictures.html.md"""
 
@@ -143,7 +143,7 @@ def measure(
     healed = {kind: recovery(model, target, damage, wounds, generator=g)[1]
               for kind, damage in kinds}
     return dict(error={str(age): errors[age // step].item() for age in ages},
-                healed={kind: (e <= HEALED).float().mean().item() for kind, e in healed.items()})
+                healed={kind: (e <= HEALED).double().mean().item() for kind, e in healed.items()})
 
 def verdict(
     measured: dict,  # as `measure` gives it
@@ -227,8 +227,8 @@ def grow_creature(
         if whole.interrupted: return model, whole
         if number == 1: continue
         found = measure(model, target, wounds=24, ages=(200, 2000), seed=seed)
-        whole.events.append((len(whole.losses), f"examined: {verdict(found, 23 / 24)}"))
+        whole.events.append((len(whole.losses), f"examined: {verdict(found, 1)}"))
         if best is None or _score(found) > best[0]: best = _score(found), copy.deepcopy(model.state_dict())
-        if verdict(found, 23 / 24) == "grown, stays, heals": break
+        if verdict(found, 1) == "grown, stays, heals": break
     model.load_state_dict(best[1])
     return model, whole
