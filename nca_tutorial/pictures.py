@@ -212,6 +212,9 @@ def grow_creature(
     sprouting, healing, lesson = stages(target)
     model, whole, best = _parent(parent, seed), History(), None
     if model.alive_threshold is None: raise ValueError("parent: it is a texture; expected a creature")
+    if checkpoint and Path(checkpoint).exists():
+        raise ValueError(f"checkpoint: {str(checkpoint)!r} is there, and no checkpoint of this run: "
+                         "its stages keep theirs beside it, under names with -1, -2 ...")
     if parent is None: sprouting |= dict(steps=1200, rollout=healing["rollout"])
     start = seed_state(1, model.channels, tuple(target.shape[1:]))
     pool = SamplePool(start, healing["pool"], whole=healing["whole"])

@@ -239,6 +239,7 @@ def test_the_parent_is_left_alone_and_bad_ones_are_refused(hurried):
     assert child is not parent and all(torch.equal(a, b) for a, b in zip(before, parent.parameters()))
     with pytest.raises(ValueError, match='parent: it is a texture'): grow_creature(**BODY, parent='brick')
     with pytest.raises(TypeError, match='parent: got 3'): grow_creature(**BODY, parent=3)
+    with pytest.raises(ValueError, match='checkpoint: .* no checkpoint of this run'): grow_creature(**BODY, checkpoint=__file__)
     with pytest.raises(ValueError, match='lessons: got -1'): grow_creature(**BODY, lessons=-1)
     with pytest.raises(ValueError, match='target: it is empty'): grow_creature(torch.zeros(4, 9, 9))
 
