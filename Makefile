@@ -21,7 +21,7 @@ help: ## this list
 python-there:
 	@command -v "$(PYTHON)" >/dev/null 2>&1 || { echo 'nca_tutorial: $(PYTHON) is missing: install Python 3.11 or newer, or name yours with PYTHON=...' >&2; exit 1; }
 
-browser-there: $(ENV)
+browser-there: $(ENV) $(NPM)
 	@"$(PYTHON)" tools/environment.py --browser
 
 $(ENV): pyproject.toml tools/constraints.txt tools/environment.py | python-there

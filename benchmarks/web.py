@@ -16,7 +16,7 @@ ROOT = HERE.parent
 for folder in (ROOT, ROOT / "tools"):
     if str(folder) not in sys.path: sys.path.insert(0, str(folder))
 
-from browser import MISSING, find as find_browser  # noqa: E402
+from browser import MISSING, find as find_browser, lend_node  # noqa: E402
 from nca_tutorial.core import NCAModel  # noqa: E402
 from nca_tutorial.playground import export_web  # noqa: E402
 
@@ -81,6 +81,7 @@ def race(sides, seconds, rounds, gpu):
     file = HERE.parent / "build" / "bench.nca"
     export_web(NCAModel.from_pretrained("gecko-persist"), file)
     data, rows = base64.b64encode(file.read_bytes()).decode(), []
+    lend_node()
     with sync_playwright() as pw:
         browser = pw.chromium.launch(executable_path=find_browser() or sys.exit(MISSING), args=args)
         page = browser.new_page()

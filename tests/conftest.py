@@ -76,6 +76,7 @@ def site():
 def chromium():
     "The path of a browser"
     finder = script('tools/browser.py')
+    finder.lend_node()
     return finder.find() or pytest.fail(finder.MISSING, pytrace=False)
 
 

@@ -51,6 +51,17 @@ def test_a_browser_is_found_in_this_order(bare, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="CHROMIUM: got '.*nothing'; expected a browser that starts"): browser.find()
 
 
+@unix
+def test_another_node_drives_playwright_where_its_own_does_not_start(bare, monkeypatch):
+    monkeypatch.delenv('PLAYWRIGHT_NODEJS_PATH', raising=False)
+    python, node = program(bare/'python', 'exit 127'), program(bare/'node', 'exit 0')
+    browser.lend_node(python)
+    assert os.environ.pop('PLAYWRIGHT_NODEJS_PATH') == node
+    program(bare/'python', 'exit 0')
+    browser.lend_node(python)
+    assert 'PLAYWRIGHT_NODEJS_PATH' not in os.environ, 'its own will do'
+
+
 def test_what_is_missing_is_said_in_one_line(bare, monkeypatch):
     with pytest.raises(SystemExit) as said: environment.ask(for_tests=True)
     words = str(said.value)

@@ -19,9 +19,9 @@ def wanted():
     return os.environ.get('BROWSER', '1') != '0'
 
 
-def starts(path):
+def starts(*program):
     "Whether there is a program that starts; Ubuntu's chromium-browser, for one, may only say what to install"
-    try: done = subprocess.run([path, '--version'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=20)
+    try: done = subprocess.run([*program, '--version'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=20)
     except (OSError, subprocess.TimeoutExpired): return False
     return done.returncode == 0
 
@@ -71,8 +71,16 @@ def fetchable(seconds=3):
     return True
 
 
+def lend_node(python=sys.executable):
+    "Playwright's own Node may want a library that a bare system lacks (libatomic): then the one that brought npm drives it"
+    if 'PLAYWRIGHT_NODEJS_PATH' in os.environ or starts(python, '-m', 'playwright'): return
+    node = shutil.which('node', path=os.path.dirname(os.path.abspath(python))) or shutil.which('node')
+    if node: os.environ['PLAYWRIGHT_NODEJS_PATH'] = node
+
+
 def fetch(python):
     "Let Playwright, installed for `python`, fetch its Chromium: the path, or None"
+    lend_node(python)
     with_deps = ['--with-deps'] if has_apt() and not _has_libraries() else []
     subprocess.run([python, '-m', 'playwright', 'install', *with_deps, 'chromium'])
     return find()

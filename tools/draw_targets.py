@@ -68,6 +68,7 @@ def main(names):
         if name not in ALL:
             sys.exit(f"no drawing named {name!r}; there are {', '.join(ALL)}")
     path = browser.find() or sys.exit(browser.MISSING)
+    browser.lend_node()
     with sync_playwright() as play:
         chrome = play.chromium.launch(executable_path=path, args=["--no-sandbox", "--force-color-profile=srgb"])
         page = chrome.new_page()
