@@ -4,6 +4,7 @@ The engines take turns within a round, so that whatever else the machine does fa
 a round, and the table shows the middle one, with the smallest and the largest. Memory is measured in processes of their own."""
 import argparse
 import json
+import math
 import os
 import platform
 import resource
@@ -20,6 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")             # threads that w
 if str(HERE.parent) not in sys.path: sys.path.insert(0, str(HERE.parent))
 
 import torch  # noqa: E402
+from nca_tutorial import engine as speed  # noqa: E402
 from nca_tutorial.core import NCAModel, alive_mask, dense_step  # noqa: E402
 from nca_tutorial.engine import BLOCK, _Net, _together, draw_keys, fire_mask  # noqa: E402
 from nca_tutorial.targets import load_target  # noqa: E402
@@ -174,6 +176,25 @@ def style_rows(args, device, lived="rollout, 48 steps"):
     return rows_of("texture, a training step, 2 of 64x64", race(runners, args.rounds), dict.fromkeys(runners, 1), base=lived)
 
 
+def shared_rows(args):
+    "A batch as a picture of one's own is trained with: by one core, by two threads, by this process and a helper."
+    model, _ = reference(1)
+    model.engine = "active"
+    gecko = load_target(HERE.parent / "nbs" / "images" / "gecko.png", size=24, padding=6)       # (4, 36, 36)
+    x = torch.cat([gecko, torch.rand(12, 36, 36, generator=torch.Generator().manual_seed(0)) * gecko[3:]]).repeat(6, 1, 1, 1)
+    def run(threads, patience):
+        torch.set_num_threads(threads)
+        speed.PATIENCE = patience
+        rollout(model, x, "active", args.steps, True)
+    runners = {"one thread": lambda: run(1, math.inf), "two threads": lambda: run(2, math.inf), "with a helper": lambda: run(2, -1)}
+    race(runners, 1)
+    while not speed._crew(2)[1]: time.sleep(0.1)                                       # the race before has called it
+    rows = rows_of(f"forward + backward; 6 of 36x36, {alive_mask(x).float().mean():.0%} alive", race(runners, args.rounds), dict.fromkeys(runners, args.steps), base="one thread")
+    torch.set_num_threads(args.threads)
+    speed.PATIENCE = math.inf
+    return rows
+
+
 def held(peak=False):
     "Bytes of memory that this process holds, or has held at most."
     if sys.platform == "linux":
@@ -217,14 +238,24 @@ if __name__ == "__main__":
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     parser.add_argument("--cax", action="store_true", help="also CAX, installed from PyPI into build/cax")
     parser.add_argument("--cax-steps", type=int, default=8, help="steps of a rollout of CAX, which is slow to train on CPUs (8)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="GROUP", help="measure these groups of rows again and keep the others: main, worlds, style, shared, memory")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if hasattr(os, "sched_setaffinity"): os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:max(args.threads, 1)])
     if args.memory: memory(args.memory, args.steps); sys.exit()
-    machine = describe(args.device, args.threads)
-    rows = main_race(args, args.device) + other_worlds(args, args.device) + style_rows(args, args.device) + (memory_rows() if args.device == "cpu" else [])
+    speed.PATIENCE = math.inf                                                          # only one group of rows is about helpers
+    groups = dict(main=lambda: main_race(args, args.device), worlds=lambda: other_worlds(args, args.device), style=lambda: style_rows(args, args.device))
+    if args.device == "cpu": groups |= dict(shared=lambda: shared_rows(args), memory=memory_rows)
+    if unknown := set(args.only) - set(groups): parser.error(f"--only: got {', '.join(unknown)}; expected some of {', '.join(groups)}")
+    machine, out = describe(args.device, args.threads), HERE / "results.json"
+    settings = dict(steps=args.steps, rounds=args.rounds, threads=args.threads, device=args.device)
+    rows = [row | dict(group=name) for name in args.only or groups for row in groups[name]()]
+    if args.only and out.exists():
+        there = json.loads(out.read_text())
+        if there["settings"] != settings: parser.error(f"--only: the table was made with {there['settings']}, not with {settings}")
+        old, order = [r for r in there["rows"] if r["group"] not in args.only], list(groups)
+        machine, rows = there["machine"], sorted(old + rows, key=lambda r: order.index(r["group"]))
     print(machine)
     for r in rows: print(f"{r['what']:<58}{r['engine']:<15}{r['value']:>9.2f} {r['unit']:<8} {r['ratio']}")
-    settings = dict(steps=args.steps, rounds=args.rounds, threads=args.threads, device=args.device)
-    (HERE / "results.json").write_text(json.dumps(dict(machine=machine, settings=settings, rows=rows), indent=1) + "\n")
+    out.write_text(json.dumps(dict(machine=machine, settings=settings, rows=rows), indent=1) + "\n")

@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import json
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -281,7 +282,7 @@ def main(arguments=None):
     parser.add_argument("--padding", type=int, default=6, help="empty cells around it (6)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="train with each of these (0)")
     parser.add_argument("--wounds", type=int, default=64, help="wounds of each kind (64)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (1: with so few creatures a second one does not pay)")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="CPU threads (2: half of each batch is lived by a second process)")
     parser.add_argument("--out", type=Path, default=HERE / "pictures.json", help="the rows (pictures.json beside this file)")
     parser.add_argument("--again", action="store_true", help="train again what is there already")
     parser.add_argument("--look", action="store_true", help="also write build/pictures-grown.png")

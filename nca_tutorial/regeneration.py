@@ -6,7 +6,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/regeneration.html.md"""
 
 # %% auto #0
 __all__ = ['DAMAGE', 'cut_disc', 'cut_square', 'cut_half', 'cut_tail', 'scatter', 'add_noise', 'cut_stroke', 'cut_middle',
-           'cut_beyond', 'any_damage', 'hard_damage', 'central_damage', 'recovery', 'regenerate']
+           'cut_beyond', 'any_damage', 'hard_damage', 'central_damage', 'hole_damage', 'recovery', 'regenerate']
 
 # %% ../nbs/07_regeneration.ipynb #5d4d3f67
 import math
@@ -204,6 +204,16 @@ def central_damage(
     "Wound each state, most of them by a cut or a hole that takes the middle; the others in the ways of `hard_damage`."
     return _one_of(_CENTRAL, x, generator)
 
+_HOLES = [*[_central_square] * 6, *[_central_disc] * 4, *[cut_half] * 2, cut_tail, cut_stroke, scatter,
+          *[add_noise] * 2]
+
+def hole_damage(
+    x: Tensor,  # (B, C, H, W) with C of 4 or more
+    generator: torch.Generator | None = None,  # makes the wounds reproducible
+) -> Tensor:  # (B, C, H, W), a copy
+    "Wound each state, more than half of them by a disc or a square that takes the middle, the others in other ways."
+    return _one_of(_HOLES, x, generator)
+
 # %% ../nbs/07_regeneration.ipynb #2614d7a4
 @torch.no_grad()
 def recovery(
@@ -236,11 +246,13 @@ def _sprouting(loss, model, least):
         return errors + (least - alpha).clamp(min=0)**2
     return both
 
+_WAYS = DAMAGE | {"any": any_damage, "hard": hard_damage, "central": central_damage, "holes": hole_damage}
+
 def regenerate(
     target: Tensor,  # (4, H, W), as `load_target` gives it
     model: NCAModel | None = None,  # continue with this one; None makes a new one
     pool: int = 1024,  # slots
-    damage: str | Callable = "disc",  # of `DAMAGE`, "any", "hard", "central", or (states, generator) -> states
+    damage: str | Callable = "disc",  # "any", "hard", "central", "holes", of `DAMAGE`, or states, generator -> states
     damaged: int = 3,  # how many states of each batch are wounded
     whole: float = math.inf,  # the loss up to which a state is whole; any other starts again from the seed
     reseed: int = 1,  # a seed is born in every so many training steps, in place of the worst of the batch
@@ -250,11 +262,10 @@ def regenerate(
 ) -> tuple[NCAModel, History]:
     "Train a creature that grows into `target`, stays and heals (Mordvintsev et al. 2020, Experiment 3)."
     loss, model, start = _beginning(target, model, seed)
-    ways = DAMAGE | {"any": any_damage, "hard": hard_damage, "central": central_damage}
-    if not callable(damage) and damage not in ways:
-        raise ValueError(f"damage: got {damage!r}; expected a function or one of {', '.join(ways)}")
+    if not callable(damage) and damage not in _WAYS:
+        raise ValueError(f"damage: got {damage!r}; expected a function or one of {', '.join(_WAYS)}")
     if sprout is not None:
         _check_number("sprout", sprout)
         loss = _sprouting(loss, model, sprout)
-    source = SamplePool(start, pool, ways.get(damage, damage), damaged, whole, reseed)
+    source = SamplePool(start, pool, _WAYS.get(damage, damage), damaged, whole, reseed)
     return model, train(model, source, loss, seed=seed, **settings)

@@ -1,4 +1,13 @@
 "The active-cell engine against the dense definition: random models, grids, masks."
+import gc
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -193,6 +202,131 @@ def test_shared_out_among_threads(world, threads):
     finally:
         engine.SPLIT = split
         torch.set_num_threads(before)
+
+
+# ---------------------------------------------------------------- a second Python
+
+@contextmanager
+def two_shares(patience):
+    "Every rollout is shared by two: with PATIENCE math.inf by threads, with -1 by a helper, who is waited for."
+    kept = engine.SPLIT, engine.PATIENCE, torch.get_num_threads()
+    try:
+        engine.SPLIT, engine.PATIENCE = 1, patience
+        torch.set_num_threads(2)
+        while patience < 0 and not engine._crew(2)[1]: time.sleep(0.02)
+        yield engine._crew(2)[1]
+    finally:
+        engine.SPLIT, engine.PATIENCE, threads = kept
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_helper_is_left():
+    yield
+    for helper in engine._CREW.pop(os.getpid(), {"helpers": []})["helpers"]:
+        helper.close()
+        helper.process.wait(10)
+
+
+def learned(model, kernels, x, masks, weight, between=lambda: None):
+    "The end of a rollout, and all gradients."
+    start = x.clone().requires_grad_()
+    end = active_rollout(start, *law(model, kernels), masks=masks)
+    between()
+    return [end.detach(), *gradients(end, weight, start, model)]
+
+
+@check(15)
+@given(worlds())
+def test_a_helper_changes_no_bit(world):
+    model, x, masks, kernels, g = world
+    x, masks = x.repeat(2, 1, 1, 1), torch.cat([masks, masks.flip(0)], 1)
+    weight = torch.randn(x.shape, generator=g)
+    with two_shares(math.inf): want = learned(model, kernels, x, masks, weight)
+    with two_shares(-1) as helper:
+        got = learned(model, kernels, x, masks, weight)
+        assert helper.ready, "it was the helper who lived the second share"
+    assert all(map(torch.equal, got, want))
+
+
+def small(steps=12):
+    g = torch.Generator().manual_seed(0)
+    model = NCAModel(8, 16, engine="active", generator=g)
+    for p in model.update[2].parameters(): p.data = (torch.rand(p.shape, generator=g) - 0.5) * 0.2
+    x = torch.rand(4, 8, 12, 12, generator=g)
+    masks = torch.rand(steps, 4, 1, 12, 12, generator=g) < 0.5
+    return model, model.kernel_weights, x, masks, torch.randn(x.shape, generator=g)
+
+
+def test_a_helper_may_die():
+    what = small()
+    with two_shares(math.inf): want = learned(*what)
+    with two_shares(-1) as helper:
+        assert all(map(torch.equal, learned(*what, between=helper.process.kill), want)), "between the way ahead and the way back"
+        assert not helper.ready and engine._crew(2) == [None, None], "it is not called again"
+        assert all(map(torch.equal, learned(*what), want))
+    engine._CREW.clear()
+    with two_shares(-1) as helper:
+        helper.process.kill()
+        helper.process.wait()
+        assert helper.ready and all(map(torch.equal, learned(*what), want)), "before the way ahead"
+    engine._CREW.clear()
+
+
+def test_without_a_second_process(monkeypatch):
+    what = small()
+    with two_shares(math.inf): want = learned(*what)
+    def refuse(*args, **kw): raise OSError("no processes here")
+    monkeypatch.setattr(engine.subprocess, "Popen", refuse)
+    engine._CREW.clear()
+    monkeypatch.setattr(engine, "PATIENCE", -1)
+    assert engine._crew(2) == [None, None]
+    with two_shares(math.inf): assert all(map(torch.equal, learned(*what), want))
+    engine._CREW.clear()
+
+
+def test_a_helper_forgets_what_nobody_wants():
+    what = small()
+    with two_shares(-1) as helper:
+        end = active_rollout(what[2], *law(*what[:2]), masks=what[3])
+        lived = [life.number for life in end.grad_fn.lives if life.__class__.__name__ == "_LifeAway"]
+        assert len(lived) == 1 and lived[0] not in helper.dropped
+        del end                                                                     # nobody asks for its gradient
+        gc.collect()
+        assert lived[0] in helper.dropped
+        learned(*what)
+        assert lived[0] not in helper.dropped, "the next message took it along"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a timer that interrupts is a matter of Unix")
+def test_interrupted_while_a_helper_lives():
+    what, long = small(), small(steps=3000)
+    with two_shares(math.inf): want = learned(*what)
+    def interrupt(*_): raise KeyboardInterrupt
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with two_shares(-1) as helper:
+            for seconds in (0.01, 0.05, 0.2):
+                signal.setitimer(signal.ITIMER_REAL, seconds)
+                with pytest.raises(KeyboardInterrupt): learned(*long)
+                assert all(map(torch.equal, learned(*what), want)) and helper.ready
+    finally: signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="processes are looked up in /proc")
+def test_a_helper_ends_with_its_caller():
+    code = ("import time; from nca_tutorial import engine; engine.PATIENCE = -1\n"
+            "while not engine._crew(2)[1]: time.sleep(0.02)\n"
+            "print(engine._crew(2)[1].process.pid, flush=True); {}")
+    for end in ("time.sleep(600)", ""):                                             # killed without a word; at the end of a program
+        caller = subprocess.Popen([sys.executable, "-c", code.format(end)], stdout=subprocess.PIPE, text=True)
+        helper = int(caller.stdout.readline())
+        if end: caller.kill()
+        caller.wait(60)
+        for _ in range(500):
+            if not os.path.exists(f"/proc/{helper}") or " Z " in open(f"/proc/{helper}/stat").read(): break
+            time.sleep(0.02)
+        else: pytest.fail(f"helper {helper} is still there")
 
 
 def test_backward_twice_and_frozen_weights():

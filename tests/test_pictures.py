@@ -193,17 +193,17 @@ def hurried(monkeypatch):
     import nca_tutorial.pictures as module
     real = module.stages
     monkeypatch.setattr(module, 'stages', lambda t: tuple(stage | dict(steps=6, batch=2, rollout=(3, 5)) | ({'pool': 8, 'damaged': 1} if 'pool' in stage else {}) for stage in real(t)))
-    monkeypatch.setattr(module, 'measure', lambda *a, **k: dict(error={'200': 0.5}, healed=dict(disc=0.0)))
+    monkeypatch.setattr(module, '_examine', lambda *a, **k: dict(error={'200': 0.5}, healed=dict(disc=0.0)))
     return module
 
 
 def test_lessons_are_given_until_it_heals_or_no_longer(hurried, monkeypatch):
-    model, history = grow_creature(**BODY, lessons=2)
-    assert len(history.losses) == 4 * 6 and [step for step, _ in history.events] == [12, 18, 24]
+    model, history = grow_creature(**BODY, lessons=3)
+    assert len(history.losses) == 5 * 6 and [step for step, _ in history.events] == [24, 30]
     assert history.events[0][1] == 'examined: not grown: error 5.0e-01 at step 200'
-    monkeypatch.setattr(hurried, 'measure', lambda *a, **k: dict(error={'200': 1e-5, '2000': 1e-5}, healed=dict(disc=1.0)))
-    assert len(grow_creature(**BODY)[1].losses) == 12
-    assert len(grow_creature(**BODY, parent=None)[1].losses) == 1200 + 6
+    monkeypatch.setattr(hurried, '_examine', lambda *a, **k: dict(error={'200': 1e-5, '2000': 1e-5}, healed=dict(disc=1.0)))
+    assert [len(grow_creature(**BODY, lessons=n)[1].losses) for n in (0, 1, 3)] == [12, 18, 24]
+    assert len(grow_creature(**BODY, parent=None)[1].losses) == 1200 + 18
 
 
 def test_what_a_lesson_spoils_is_not_kept(hurried, monkeypatch):
@@ -211,8 +211,8 @@ def test_what_a_lesson_spoils_is_not_kept(hurried, monkeypatch):
     def examined(model, *a, **k):
         seen.append([p.clone() for p in model.parameters()])
         return dict(error={'200': 1e-5, '2000': 1e-5}, healed=dict(disc=next(shares), half=1.0))
-    monkeypatch.setattr(hurried, 'measure', examined)
-    model, _ = grow_creature(**BODY, lessons=2)
+    monkeypatch.setattr(hurried, '_examine', examined)
+    model, _ = grow_creature(**BODY, lessons=4)
     assert len(seen) == 3 and all(torch.equal(a, b) for a, b in zip(seen[1], model.parameters()))
     assert not all(torch.equal(a, b) for a, b in zip(seen[2], model.parameters()))
 

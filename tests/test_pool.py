@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 from nca_tutorial.core import NCAModel, seed_state
 from nca_tutorial.growing import pixel_loss
 from nca_tutorial.pool import SamplePool, persist
-from nca_tutorial.regeneration import DAMAGE, any_damage, central_damage, cut_beyond, cut_disc, cut_half, cut_middle, cut_stroke, hard_damage, recovery, regenerate
+from nca_tutorial.regeneration import DAMAGE, any_damage, central_damage, cut_beyond, cut_disc, cut_half, cut_middle, cut_stroke, hard_damage, hole_damage, recovery, regenerate
 from nca_tutorial.targets import load_target
 
 QUICK = dict(steps=5, batch=3, rollout=(3, 5), progress=False)
@@ -123,7 +123,7 @@ def test_a_batch_larger_than_the_pool_is_refused(target):
 
 
 WOUNDS = DAMAGE | {"stroke": cut_stroke, "middle": cut_middle, "beyond": cut_beyond}
-MIXED = {"any": any_damage, "hard": hard_damage, "central": central_damage}
+MIXED = {"any": any_damage, "hard": hard_damage, "central": central_damage, "holes": hole_damage}
 
 
 @pytest.mark.parametrize("kind", [*WOUNDS, *MIXED])
@@ -167,6 +167,7 @@ def test_central_damage_takes_the_middle():
     x = torch.ones(400, 4, 31, 31)
     taken = lambda damage: (damage(x, dice(5))[:, 3, 15, 15] == 0).float().mean().item()
     assert taken(central_damage) > 0.68 > 0.5 > taken(hard_damage)      # 17 of its 25 ways nearly always do
+    assert 0.55 < taken(hole_damage) < 0.85                             # 10 of its 17
 
 
 def test_a_stroke_is_a_bar_with_round_ends_at_any_angle():

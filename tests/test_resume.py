@@ -82,9 +82,10 @@ def run(path, **changes):
     return model, train(model, pool, loss, callbacks=[Checkpoint(path)], **{**QUICK, **changes})
 
 
+@pytest.mark.parametrize("optimiser", ["adam", "muon"])
 @pytest.mark.parametrize("guard", [True, False])
 @pytest.mark.parametrize("after", [1, 7, 11])
-def test_a_run_goes_on_where_it_was(tmp_path, after, guard):
+def test_a_run_goes_on_where_it_was(tmp_path, after, guard, optimiser):
     class Unplug(Callback):
         order = 2
         def after_step(self, run):
@@ -93,13 +94,19 @@ def test_a_run_goes_on_where_it_was(tmp_path, after, guard):
     for stops in ([], [Unplug()]):
         model, pool, loss = parts()
         keep = [Checkpoint(tmp_path / f"{len(stops)}.safetensors", every=1)]
-        history = train(model, pool, loss, callbacks=[*keep, *stops], guard=guard, **QUICK)
+        history = train(model, pool, loss, callbacks=[*keep, *stops], guard=guard, optimiser=optimiser, **QUICK)
         if stops:
             assert history.interrupted and len(history.losses) == after
             model, pool, loss = parts(seed=5)                   # other weights: what counts is the file
-            history = train(model, pool, loss, callbacks=keep, guard=guard, **QUICK)
+            history = train(model, pool, loss, callbacks=keep, guard=guard, optimiser=optimiser, **QUICK)
         results.append((history.losses, torch.cat([p.flatten() for p in model.parameters()]), pool.states))
     assert results[0][0] == results[1][0] and torch.equal(results[0][1], results[1][1]) and torch.equal(results[0][2], results[1][2])
+
+
+def test_another_optimiser_is_another_run(tmp_path):
+    path = tmp_path / "run.safetensors"
+    run(path, optimiser="muon")
+    with pytest.raises(ValueError, match="is of another run: settings .*muon"): run(path)
 
 
 def test_a_finished_run_is_not_run_again(tmp_path):

@@ -8,7 +8,7 @@ from nca_tutorial.core import NCAModel, seed_state
 from nca_tutorial.growing import error_over_time, grow, pixel_loss
 from nca_tutorial.targets import load_target
 from nca_tutorial.pool import SamplePool
-from nca_tutorial.train import Callback, SeedSource, normalise_gradients, train
+from nca_tutorial.train import Callback, SeedSource, normalise_gradients, train, Muon
 
 QUICK = dict(steps=6, batch=2, rollout=(4, 6), progress=False)
 
@@ -161,3 +161,51 @@ def test_the_learning_rate_recovers_after_a_step_back():
     rates = [round(rate / 1e-3, 6) for rate in Spoil.rates]
     assert len(history.events) == 1 and rates[29] == 1 and rates[30] == 0.7 and rates[-1] == 1
     assert [b for a, b in zip(rates[30:], rates[31:]) if a != b] == [0.77, 0.847, 0.9317, 1]      # every 25 healthy steps
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch has it from 2.9 on")
+def test_muon_goes_where_pytorchs_own_goes():
+    "Its products are in bfloat16, so directions agree to a few per cent; vectors are Adam's, to the bit."
+    g, ours = torch.Generator().manual_seed(0), [torch.nn.Conv2d(48, 128, 1), torch.nn.Conv2d(128, 16, 1)]
+    layers = [p for layer in ours for p in layer.parameters()]
+    flat = [torch.nn.Parameter(p.detach().flatten(1).clone()) for p in layers if p.ndim > 1]
+    rest = [torch.nn.Parameter(p.detach().clone()) for p in layers if p.ndim < 2]
+    steps = Muon(layers, lr=1e-3), torch.optim.Muon(flat, lr=2e-3, momentum=0.9, weight_decay=0), torch.optim.Adam(rest, lr=1e-3)
+    before = [p.detach().clone() for p in flat]
+    for _ in range(4):
+        for p in layers: p.grad = torch.randn(p.shape, generator=g)
+        for p, q in zip(flat, [p for p in layers if p.ndim > 1]): p.grad = q.grad.flatten(1)
+        for p, q in zip(rest, [p for p in layers if p.ndim < 2]): p.grad = q.grad.clone()
+        for s in steps: s.step()
+    for p, q, was in zip(flat, [p for p in layers if p.ndim > 1], before):
+        a, b = (p - was).detach(), (q.flatten(1) - was).detach()
+        assert torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), 0) > 0.99 and abs(a.norm() / b.norm() - 1) < 0.03
+    for p, q in zip(rest, [p for p in layers if p.ndim < 2]): assert torch.equal(p, q)
+
+
+def test_a_parent_that_begins_worse_than_a_seed_is_no_accident():
+    "A thin picture costs a seed little and a grown body of another picture much."
+    thin = torch.zeros(4, 24, 24)
+    thin[:, 12, 4:20] = 1
+    gecko, seed = NCAModel.from_pretrained("gecko-persist"), seed_state(1, 16, 24)
+    loss = pixel_loss(thin)
+    with torch.no_grad(): assert loss(gecko(seed, 40, torch.Generator().manual_seed(0))).item() > 5 * loss(seed).item()
+    history = train(gecko, SeedSource(seed), loss, steps=4, batch=2, rollout=(40, 41), progress=False)
+    assert history.events == [] and history.losses[-1] < history.losses[0]
+
+
+def test_muon_goes_on_from_its_state():
+    lives = []
+    for rest in (False, True):
+        g = torch.Generator().manual_seed(0)
+        layer = torch.nn.Conv2d(6, 8, 1)
+        for p in layer.parameters(): p.data = torch.randn(p.shape, generator=g)
+        steps = Muon(layer.parameters(), lr=1e-2)
+        for step in range(6):
+            if rest and step == 3:
+                kept, steps = steps.state_dict(), Muon(layer.parameters(), lr=1.0)
+                steps.load_state_dict(kept)
+            for p in layer.parameters(): p.grad = torch.randn(p.shape, generator=g)
+            steps.step()
+        lives.append([p.detach().clone() for p in layer.parameters()])
+    assert all(map(torch.equal, *lives))
