@@ -382,7 +382,8 @@ def _need(run, got):
     need |= {"dice": tuple(run.generator.get_state().shape), "losses": got.get("losses", (0,))}
     copies = ["", "kept.0.", *(["kept.1."] if any(k.startswith("kept.1.") for k in got) else [])] if run.guard else [""]
     for copy in copies:
-        need |= {copy + k: v for k, v in (model | (memory if any(k.startswith(f"{copy}adam.") for k in got) else {})).items()}
+        began = any(k.startswith(f"{copy}adam.") for k in got)
+        need |= {copy + k: v for k, v in (model | (memory if began else {})).items()}
     return need
 
 def _read(path, run):
