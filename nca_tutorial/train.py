@@ -430,7 +430,8 @@ class Checkpoint(Callback):
         run.history.losses, run.history.seconds = tensors["losses"].tolist(), record["seconds"]
         run.history.events, run.history.reseeded = [tuple(e) for e in record["events"]], record["reseeded"]
         if run.guard:
-            run.guard.scale, run.guard.healthy, run.guard.failures, run.guard.nothing = record["guard"]
+            run.guard.scale, run.guard.healthy, run.guard.failures, *nothing = record["guard"]
+            if nothing: run.guard.nothing = nothing[0]            # the first checkpoints did not hold it
             run.guard.kept = [kept for n in (0, 1) if (kept := part(f"kept.{n}."))]
         self.saved = run.step
 

@@ -103,6 +103,17 @@ def test_a_run_goes_on_where_it_was(tmp_path, after, guard, optimiser):
     assert results[0][0] == results[1][0] and torch.equal(results[0][1], results[1][1]) and torch.equal(results[0][2], results[1][2])
 
 
+def test_a_checkpoint_of_the_first_kind_is_read(tmp_path):
+    "It held three numbers of the guard, not four."
+    path = tmp_path / "run.safetensors"
+    whole, history = run(path)
+    with safe_open(path, "pt") as f: tensors, notes = {k: f.get_tensor(k) for k in f.keys()}, f.metadata()
+    record = json.loads(notes["record"])
+    save_file(tensors, path, notes | {"record": json.dumps(record | {"guard": record["guard"][:3]})})
+    again, same = run(path)
+    assert len(record["guard"]) == 4 and same.losses == history.losses and torch.equal(again.update[0].weight, whole.update[0].weight)
+
+
 def test_another_optimiser_is_another_run(tmp_path):
     path = tmp_path / "run.safetensors"
     run(path, optimiser="muon")
