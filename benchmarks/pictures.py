@@ -24,7 +24,8 @@ from bench import describe              # first: it says that threads which wait
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
-from nca_tutorial.core import NCAModel, _replace_files, seed_state, to_rgba
+from nca_tutorial.core import NCAModel, seed_state, to_rgba
+from nca_tutorial.ground import write_files
 from nca_tutorial.pictures import grow_creature, measure, obstacles, seat, verdict
 from nca_tutorial.regeneration import cut_half
 from nca_tutorial.targets import load_target
@@ -309,7 +310,7 @@ def main(arguments=None):
                 row = fare(asked, target)
                 rows = [r for r in rows if not place.items() <= r.items()] + [row]
                 rows.sort(key=lambda r: (r["size"], order.index(r["picture"]) if r["picture"] in order else len(order), r["seed"]))
-                _replace_files(args.out.parent, {args.out.name: (json.dumps(dict(machine=row["machine"], rows=rows), indent=1) + "\n").encode()})
+                write_files(args.out.parent, {args.out.name: (json.dumps(dict(machine=row["machine"], rows=rows), indent=1) + "\n").encode()})
                 print(f"{name}, seed {seed}: {row['verdict']}, {row['seconds']:.0f} s", file=sys.stderr)
             wanted.append(row)
     wanted.sort(key=lambda r: (order.index(r["picture"]), r["seed"]))

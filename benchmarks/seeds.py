@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from nca_tutorial.cli import EXPERIMENTS
-from nca_tutorial.core import _replace_files
+from nca_tutorial.ground import write_files
 from nca_tutorial.targets import load_target
 
 HERE = Path(__file__).parent
@@ -67,7 +67,7 @@ def main():
         print(seed, runs, file=sys.stderr, flush=True)
         seeds.setdefault(str(seed), {}).update(runs)
         in_order = record | dict(seeds={seed: seeds[seed] for seed in sorted(seeds, key=int)})
-        _replace_files(args.out.parent, {args.out.name: (json.dumps(in_order, indent=1) + "\n").encode()})
+        write_files(args.out.parent, {args.out.name: (json.dumps(in_order, indent=1) + "\n").encode()})
 
     with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as workers:
         quick = {workers.submit(by_quick_settings, seed): seed for seed in range(args.seeds) if str(seed) not in seeds}

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from fastcore.script import CliError, call_parse
 
-from .core import NCAModel, seed_state, to_rgba, _replace_files
+from .core import NCAModel, seed_state, to_rgba
+from .ground import make_generator, write_files
 from .growing import error_over_time, grow
 from .pictures import grow_creature, measure, obstacles, plot_life, seat, stages, verdict
 from .pool import persist
@@ -58,7 +59,7 @@ def _leave(folder, model, film, history, asked, measured, pictures=None):
     film.save(folder / "film.webp")
     figures = {"loss.png": plot_loss(history.losses)} | (pictures or {})
     record = json.dumps(result, indent=2) + "\n"
-    _replace_files(folder, {name: _png(figure) for name, figure in figures.items()} | {"result.json": record.encode()})
+    write_files(folder, {name: _png(figure) for name, figure in figures.items()} | {"result.json": record.encode()})
     return result
 
 def _how_long(history):
@@ -117,7 +118,7 @@ def nca_grow(
             model, history = EXPERIMENTS[experiment](target, callbacks=callbacks, **how, **settings)
         if not history.losses: raise ValueError(f"steps: nothing was learned in {steps} steps; nothing is saved")
     except (ValueError, TypeError, OSError, FloatingPointError) as e: raise CliError(str(e)) from e
-    wounded, grown, g = experiment == "regenerate", 200, torch.Generator().manual_seed(seed)
+    wounded, grown, g = experiment == "regenerate", 200, make_generator(seed)
     if settings and experiment == "grow": grown = settings["rollout"][1]           # later it may be past its best
     lived = measure(model, target, wounds=16 * wounded, ages=(grown, 1000, 2000), seed=seed)
     lived["verdict"] = verdict(lived)
@@ -157,7 +158,7 @@ def nca_texture(
         model, history = learn_texture(example, model, style, **how, **settings)
         if not history.losses: raise ValueError(f"steps: nothing was learned in {steps} steps; nothing is saved")
     except (ValueError, TypeError, OSError, FloatingPointError) as e: raise CliError(str(e)) from e
-    g = torch.Generator().manual_seed(seed)
+    g = make_generator(seed)
     life = to_texture(model.trajectory(noise_state(1, model.channels, size, g), 300, every=5, generator=g)[:, 0])
     quality = texture_quality(life[-1], example)
     asked = dict(picture=Path(picture).name, size=size, kind=kind, features=Path(features).name, seed=seed)

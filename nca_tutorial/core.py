@@ -21,19 +21,9 @@ from torch import Tensor, nn
 
 from .engine import (ENGINES, active_frames, active_rollout, check_engine, draw_keys, fire_mask,
                                  graph_rollout, pick_engine)
-from .perception import _check_number, kernel_bank, pad, perceive
-
-# %% ../nbs/04_core.ipynb #4b65eea4
-def _check_count(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}: got {value!r}; expected a whole number")
-    if value < least: raise ValueError(f"{name}: got {value}; expected {least} or more")
-
-def _sides(size):
-    "A side, or (height, width) -> height and width, whole numbers of 1 or more."
-    height, width = size if isinstance(size, (tuple, list)) and len(size) == 2 else (size, size)
-    for side in (height, width): _check_count("size", side, 1)
-    return height, width
+from .ground import (check_count, check_generator, check_number, check_size, check_state,
+                                 write_files)
+from .perception import kernel_bank, pad, perceive
 
 # %% ../nbs/04_core.ipynb #e31d73f9
 def seed_state(
@@ -42,9 +32,9 @@ def seed_state(
     size: int | tuple[int, int] = 72,  # side of the grid in cells, or (height, width)
 ) -> Tensor:  # (batch, channels, H, W) float32
     "Empty grids with one living cell each, in the middle (Mordvintsev et al. 2020, Experiment 1)."
-    _check_count("batch", batch, 1)
-    _check_count("channels", channels, 4)
-    height, width = _sides(size)
+    check_count("batch", batch, 1)
+    check_count("channels", channels, 4)
+    height, width = check_size(size)
     x = torch.zeros(batch, channels, height, width)
     x[:, 3:, height // 2, width // 2] = 1
     return x
@@ -58,7 +48,7 @@ def alive_mask(
     "Which cells have a mature cell in their 3x3 neighbourhood (Mordvintsev et al. 2020, Experiment 1)."
     if x.ndim != 4 or x.shape[1] < 4:
         raise ValueError(f"x: got shape {tuple(x.shape)}; expected (B, C, H, W) with C of 4 or more")
-    _check_number("alive_threshold", threshold)
+    check_number("alive_threshold", threshold)
     return F.max_pool2d(pad((x[:, 3:4] > threshold).to(x.dtype), padding), 3, 1) > 0
 
 # %% ../nbs/04_core.ipynb #32d2f775
@@ -94,14 +84,6 @@ def dense_step(
     return new * living
 
 # %% ../nbs/04_core.ipynb #ea8b85ae
-def _check_state(x, channels):
-    if not isinstance(x, Tensor): raise TypeError(f"x: got {type(x).__name__}; expected a tensor (B, {channels}, H, W)")
-    if not x.is_floating_point(): raise TypeError(f"x: got {x.dtype}; expected floating point")
-    if x.ndim != 4 or x.shape[1] != channels or 0 in x.shape:
-        raise ValueError(f"x: got shape {tuple(x.shape)}; expected (B, {channels}, H, W) with nothing empty")
-    if not x.detach().sum().isfinite() and not torch.isfinite(x).all():  # a finite sum is a quick proof
-        raise ValueError("x: the state holds NaN or infinite values")
-
 def _check_fire(fire, x):
     want = (x.shape[0], 1, *x.shape[2:])
     if not isinstance(fire, Tensor) or fire.dtype != torch.bool:
@@ -137,11 +119,11 @@ class NCAModel(nn.Module):
         generator: torch.Generator | None = None,  # makes the first weights reproducible
     ):
         super().__init__()
-        _check_count("channels", channels, 1 if alive_threshold is None else 4)
-        _check_count("hidden", hidden, 0)
-        _check_number("fire_rate", fire_rate)
+        check_count("channels", channels, 1 if alive_threshold is None else 4)
+        check_count("hidden", hidden, 0)
+        check_number("fire_rate", fire_rate)
         if not 0 <= fire_rate <= 1: raise ValueError(f"fire_rate: got {fire_rate}; expected 0 to 1")
-        if alive_threshold is not None: _check_number("alive_threshold", alive_threshold)
+        if alive_threshold is not None: check_number("alive_threshold", alive_threshold)
         if padding not in ("zeros", "wrap"): raise ValueError(f"padding: got {padding!r}; expected 'zeros' or 'wrap'")
         if not isinstance(output_bias, bool):
             raise TypeError(f"output_bias: got {output_bias!r}; expected True or False")
@@ -193,7 +175,7 @@ class NCAModel(nn.Module):
         angle: float = 0.0,  # turn of the perceived axes in degrees, see `kernel_bank`
     ) -> Tensor:  # (B, C, H, W)
         "One step, with a given firing mask or a drawn one."
-        _check_state(x, self.channels)
+        check_state(x, self.channels)
         if fire is None: fire = self._fire(x, generator)
         _check_fire(fire, x)
         law = self._law(self._kernels_at(angle))
@@ -208,8 +190,8 @@ class NCAModel(nn.Module):
         angle: float = 0.0,  # turn of the perceived axes in degrees
     ) -> Tensor:  # (B, C, H, W)
         "Run the automaton for some steps."
-        _check_state(x, self.channels)
-        _check_count("steps", steps, 0)
+        check_state(x, self.channels)
+        check_count("steps", steps, 0)
         return self._rollout(x, steps, generator, self._kernels_at(angle))
 
     @torch.no_grad()
@@ -222,9 +204,9 @@ class NCAModel(nn.Module):
         angle: float = 0.0,  # turn of the perceived axes in degrees
     ) -> Tensor:  # (1 + steps // every, B, C, H, W); the start comes first
         "Run without gradients and keep the states on the way."
-        _check_state(x, self.channels)
-        _check_count("steps", steps, 0)
-        _check_count("every", every, 1)
+        check_state(x, self.channels)
+        check_count("steps", steps, 0)
+        check_count("every", every, 1)
         frames, kernels = [x], self._kernels_at(angle)
         if pick_engine(self.engine, x, *(law := self._law(kernels))) == "active":
             keys = draw_keys(steps // every * every, generator)
@@ -233,24 +215,6 @@ class NCAModel(nn.Module):
         return torch.stack(frames)
 
     def extra_repr(self): return ", ".join(f"{k}={getattr(self, k)!r}" for k in (*_SETTINGS, "engine"))
-
-# %% ../nbs/04_core.ipynb #8aa2af4e
-def _replace_files(folder, contents):
-    "Write some files into a folder, each of them completely or not at all, even if the program is killed."
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"folder: {str(folder)!r} is a file; expected a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = {folder / name: folder / f".{name}.part" for name in contents}  # always these names: no litter piles up
-    try:
-        for part, data in zip(parts.values(), contents.values()):
-            with open(part, "wb") as f:
-                f.write(data)
-                f.flush()
-                os.fsync(f.fileno())
-        for whole, part in parts.items(): os.replace(part, whole)
-    finally:
-        for part in parts.values(): part.unlink(missing_ok=True)
 
 # %% ../nbs/04_core.ipynb #0afb00eb
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
@@ -389,7 +353,7 @@ def save_pretrained(
     config = {k: getattr(self, k) for k in _SETTINGS}
     weights = {k: v.detach().float().cpu().contiguous() for k, v in self.state_dict().items()}
     text = json.dumps(config, indent=2) + "\n"
-    _replace_files(folder, {"model.safetensors": save_safetensors(weights), "config.json": text.encode()})
+    write_files(folder, {"model.safetensors": save_safetensors(weights), "config.json": text.encode()})
     return Path(folder)
 
 # %% ../nbs/04_core.ipynb #b1837de5

@@ -21,10 +21,11 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from .core import NCAModel, alive_mask, dense_step, seed_state, to_rgba, _check_count, _check_state
+from .core import NCAModel, alive_mask, dense_step, seed_state, to_rgba
 from .engine import draw_keys, fire_mask
+from .ground import check_count, check_number, check_state, make_generator
 from .growing import pixel_loss, _go_on
-from .perception import perceive, _check_number
+from .perception import perceive
 from .regeneration import DAMAGE
 from .viz import PALETTE, as_image, show_images
 
@@ -49,8 +50,8 @@ def _check_creature(model, target):
     return pixel_loss(target)               # which refuses what is no target
 
 def _dice(model, seed):
-    _check_count("seed", seed, 0)
-    return torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    check_count("seed", seed, 0)
+    return make_generator(seed, next(model.parameters()).device)
 
 def _seeds(model, batch, size):
     return seed_state(batch, model.channels, tuple(size)).to(next(model.parameters()))
@@ -254,7 +255,7 @@ def _rounded(bits):
 # %% ../nbs/08_breaking.ipynb #b2b51c5b
 def _noisy(share):
     def change(model):
-        g = torch.Generator().manual_seed(0)
+        g = make_generator(0)
         for p in model.update.parameters(): p.data += share * p.data.std() * torch.randn(p.shape, generator=g).to(p)
     return change
 
@@ -274,7 +275,7 @@ class _OtherStep:
 
     def step(self, x, fire=None, generator=None, angle=0.0):
         "One step, with the other function."
-        _check_state(x, self.channels)
+        check_state(x, self.channels)
         fire = self._fire(x, generator) if fire is None else fire
         return self.other(x, fire, *self._law(self._kernels_at(angle)))
 
@@ -312,7 +313,7 @@ def fire_rate_sweep(
     "Let a creature grow with other fire rates."
     _check_creature(model, target)
     for rate in rates:
-        _check_number("rates", rate)
+        check_number("rates", rate)
         if not 0 < rate <= 1: raise ValueError(f"rates: got {rate}; expected above 0, at most 1")
     rows, other = [], copy.deepcopy(model)
     for rate in rates:
@@ -360,8 +361,8 @@ def turn(
     angle: float,  # degrees, counter-clockwise
 ) -> Tensor:  # (B, C, H, W); empty where nothing was
     "Turn pictures or states about the cell where the seed was, with bicubic interpolation."
-    _check_state(x, x.shape[1] if isinstance(x, Tensor) and x.ndim == 4 else 4)
-    _check_number("angle", angle)
+    check_state(x, x.shape[1] if isinstance(x, Tensor) and x.ndim == 4 else 4)
+    check_number("angle", angle)
     height, width = x.shape[2:]
     rows, cols = torch.arange(height)[:, None] - height // 2, torch.arange(width) - width // 2
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
@@ -408,7 +409,7 @@ def grid_sweep(
     rows = []
     for size in sizes:
         height, width = size if isinstance(size, (tuple, list)) and len(size) == 2 else (size, size)
-        for side in (height, width): _check_count("sizes", side, 1)
+        for side in (height, width): check_count("sizes", side, 1)
         moved = _on_grid(target, (height, width))
         row = observe(model, moved, steps, f"{height} × {width}", "grid", None, batch, seed)
         lost = 1 - moved[3].sum().item() / target[3].sum().item()
@@ -425,7 +426,7 @@ def silence_channels(
     if not isinstance(model, NCAModel): raise TypeError(f"model: got {type(model).__name__}; expected an NCAModel")
     quiet, senses = copy.deepcopy(model), len(model.kernels)
     for c in [channels] if isinstance(channels, int) else channels:
-        _check_count("channels", c, 0)
+        check_count("channels", c, 0)
         if c >= model.channels: raise ValueError(f"channels: got {c}; the model has 0 to {model.channels - 1}")
         quiet.update[0].weight.data[:, c * senses:(c + 1) * senses] = 0
     return quiet
@@ -434,7 +435,7 @@ def silence_channels(
 def _over_time(model, target, times, batch, seed):
     "One life, looked at again and again."
     loss, x, dice, now, rows = pixel_loss(target), _seeds(model, batch, target.shape[1:]), _dice(model, seed), 0, []
-    for time in times: _check_count("times", time, 0)
+    for time in times: check_count("times", time, 0)
     for time in sorted(times):
         x, now = _go_on(model, x, time - now, dice), time
         rows.append(_finding("time", f"step {time:,}", x, loss(x)))

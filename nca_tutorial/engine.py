@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .ground import check_generator
+
 # %% ../nbs/10_speed.ipynb #8570b25f
 def _throw(cells, key, rate):
     "Fire or not, for cells (int32): lowbias32 (Wellons 2018), with the key's second half stirred in midway."
@@ -37,6 +39,7 @@ def draw_keys(
     generator: torch.Generator | None = None,  # source of the draw
 ) -> list[list[int]]:  # two whole numbers a step
     "The dice of a rollout: one key a step, from which `fire_mask` makes every cell's throw."
+    check_generator(generator)
     device = "cpu" if generator is None else generator.device
     return torch.randint(-2**31, 2**31, (steps, 2), generator=generator, device=device).tolist()
 

@@ -11,7 +11,8 @@ __all__ = ['pixel_loss', 'grow', 'error_over_time']
 import torch
 from torch import Tensor
 
-from .core import NCAModel, seed_state, to_rgba, _check_count
+from .core import NCAModel, seed_state, to_rgba
+from .ground import check_count, make_generator
 from .train import History, SeedSource, train
 
 # %% ../nbs/05_growing.ipynb #af4f2de3
@@ -33,7 +34,7 @@ def pixel_loss(
 def _beginning(target, model, seed):
     "What every experiment starts with: the loss, a model, and one seed."
     loss = pixel_loss(target)
-    if model is None: model = NCAModel(generator=torch.Generator().manual_seed(seed))
+    if model is None: model = NCAModel(generator=make_generator(seed))
     return loss, model, seed_state(1, model.channels, tuple(target.shape[1:]))
 
 def grow(
@@ -61,7 +62,7 @@ def error_over_time(
     generator: torch.Generator | None = None,  # makes the firing reproducible
 ) -> Tensor:  # (1 + steps // every,), mean squared error, not finite once it has exploded; the seed comes first
     "How far a creature is from its target as it lives on."
-    _check_count("every", every, 1)
+    check_count("every", every, 1)
     loss, x = pixel_loss(target), seed_state(batch, model.channels, tuple(target.shape[1:]))
     errors = [loss(x).mean()]
     for _ in range(steps // every):

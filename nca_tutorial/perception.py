@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .ground import check_number
+
 # %% ../nbs/03_perception.ipynb #43e7b51e
 KERNELS = {
     "identity": ((0, 0, 0), (0, 1, 0), (0, 0, 0)),
@@ -33,11 +35,6 @@ def _check_kernel_names(names, angle=0.0):
     if angle and ("sobel_x" in names) != ("sobel_y" in names):
         raise ValueError(f"angle: {angle} degrees needs both sobel_x and sobel_y in kernels, got {tuple(names)}")
 
-def _check_number(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}: got {value!r}; expected a number")
-    if not math.isfinite(value): raise ValueError(f"{name}: got {value}; expected a finite number")
-
 # %% ../nbs/03_perception.ipynb #35ec2ff2
 def kernel_bank(
     names: Sequence[str] = ("identity", "sobel_x", "sobel_y"),  # which kernels, in which order; see `KERNELS`
@@ -45,7 +42,7 @@ def kernel_bank(
     angle: float = 0.0,  # turn of the perceived axes in degrees; 90 makes a creature grow turned counter-clockwise
 ) -> Tensor:  # (K, 3, 3) float32
     "The fixed kernels that a cell perceives with (Mordvintsev et al. 2020, Experiments 1 and 4)."
-    for name, value in (("scale", scale), ("angle", angle)): _check_number(name, value)
+    for name, value in (("scale", scale), ("angle", angle)): check_number(name, value)
     _check_kernel_names(names, angle)
     bank = {n: torch.tensor(k, dtype=torch.float32) * (1 if n == "identity" else scale) for n, k in KERNELS.items()}
     if angle:

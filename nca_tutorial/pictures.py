@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from .core import NCAModel, seed_state, _check_count
+from .core import NCAModel, seed_state
+from .ground import SEEDS, check_count, check_seed, make_generator
 from .growing import error_over_time, pixel_loss
 from .pool import SamplePool
 from .regeneration import DAMAGE, recovery, _sprouting, _WAYS
@@ -139,8 +140,8 @@ def measure(
     seed: int = 1,  # of all dice
 ) -> dict:  # "error" by age; "healed": for each kind of damage, the share at or below 1.5e-3 after 400 steps
     "How well a creature stays and how well it heals."
-    _check_count("wounds", wounds, 0)
-    g = torch.Generator().manual_seed(seed)
+    check_count("wounds", wounds, 0)
+    g = make_generator(seed)
     step = math.gcd(*ages)
     errors = error_over_time(model, target, ages[-1], every=step, batch=4, generator=g)
     kinds = DAMAGE.items() if wounds else ()
@@ -181,7 +182,7 @@ def plot_life(
 # %% ../nbs/95_pictures.ipynb #c8ee6450
 def _parent(parent, seed):
     "A copy of the weights to begin with."
-    if parent is None: return NCAModel(generator=torch.Generator().manual_seed(seed))
+    if parent is None: return NCAModel(generator=make_generator(seed))
     if isinstance(parent, str): return NCAModel.from_pretrained(parent)
     if not isinstance(parent, NCAModel):
         raise TypeError(f"parent: got {parent!r}; expected a creature, its name, or None")
@@ -200,7 +201,7 @@ _ASKED = dict(disc=40, square=40, half=24, tail=24, scatter=24, noise=24)  # mor
 @torch.no_grad()
 def _examine(model, target, seed):
     "As `measure` does it, in less time: all wounds fall on the same grown creatures."
-    loss, g = pixel_loss(target), torch.Generator().manual_seed(seed)
+    loss, g = pixel_loss(target), make_generator(seed)
     grown = model(seed_state(max(_ASKED.values()), model.channels, tuple(target.shape[1:])), 200, g)
     if not grown.isfinite().all(): return dict(error={"200": EXPLODED}, healed=dict.fromkeys(DAMAGE, 0.0))
     hurt = torch.cat([DAMAGE[kind](grown[:wounds], g) for kind, wounds in _ASKED.items()])
@@ -223,8 +224,8 @@ def grow_creature(
     callbacks: Sequence = (),  # for `train`
 ) -> tuple[NCAModel, History]:
     "Train a creature until it grows into `target`, stays and heals; Ctrl-C keeps what it is."
-    _check_count("lessons", lessons, 0)
-    _check_count("seed", seed, 0)
+    check_count("lessons", lessons, 0)
+    check_seed(seed)
     pixel_loss(target)
     sprouting, healing, lesson = stages(target)
     model, whole, best = _parent(parent, seed), History(), None
@@ -241,7 +242,7 @@ def grow_creature(
         kept = checkpoint and Path(checkpoint).with_stem(f"{Path(checkpoint).stem}-{number}")
         how = {name: stage[name] for name in ("steps", "batch", "rollout", "lr", "lr_drops", "optimiser")}
         keep = [Checkpoint(kept)] if kept else []
-        how |= dict(seed=seed + number, progress=progress, callbacks=[*callbacks, *keep])
+        how |= dict(seed=(seed + number) % SEEDS, progress=progress, callbacks=[*callbacks, *keep])
         source, loss = (SeedSource(start), plain) if number == 1 else (pool, sprout)
         _join(whole, train(model, source, loss, **how))
         if whole.interrupted: return model, whole

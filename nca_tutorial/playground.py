@@ -18,9 +18,9 @@ from anywidget import AnyWidget
 from torch import Tensor, nn
 from traitlets import Bool, Bytes, Dict, Float, Int, List, Unicode, default
 
-from .core import NCAModel, seed_state, to_rgba, _check_count, _check_state, _replace_files
+from .core import NCAModel, seed_state, to_rgba
+from .ground import check_count, check_number, check_state, make_generator, write_files
 from .growing import _beginning, pixel_loss
-from .perception import _check_number
 from .pool import SamplePool
 from .regeneration import cut_disc
 from .texture import noise_state, to_texture
@@ -32,7 +32,7 @@ def _grid(size):
     "A side, or (height, width), as two whole numbers."
     sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(sides) != 2: raise ValueError(f"size: got {size!r}; expected a side or (height, width)")
-    for side in sides: _check_count("size", side, 3)
+    for side in sides: check_count("size", side, 3)
     if max(sides) > 1024: raise ValueError(f"size: got {size!r}; expected sides of 1024 at most")
     return sides
 
@@ -83,13 +83,13 @@ def export_web(
     path = Path(path)
     if path.is_dir(): raise IsADirectoryError(f"path: {str(path)!r} is a folder; expected a file name")
     data = _web_bytes(model, path.stem if name is None else name, size)
-    _replace_files(path.parent, {path.name: data})
+    write_files(path.parent, {path.name: data})
     return path
 
 # %% ../nbs/11_playground.ipynb #32089598
 def _disc(height, width, x, y, radius, wrap=False):
     "Which cells lie within `radius` of column `x` and row `y`: (H, W) bool."
-    for name, value in dict(x=x, y=y, radius=radius).items(): _check_number(name, value)
+    for name, value in dict(x=x, y=y, radius=radius).items(): check_number(name, value)
     if radius < 0: raise ValueError(f"radius: got {radius}; expected 0 or more cells")
     across, down = (torch.arange(width) - x).abs(), (torch.arange(height) - y).abs()
     if wrap: across, down = torch.minimum(across, (width - across).abs()), torch.minimum(down, (height - down).abs())
@@ -197,7 +197,7 @@ def state(self: Playground, x):
     "Replace it."
     if not isinstance(x, Tensor): raise TypeError(f"state: got {type(x).__name__}; expected a tensor {self._shape}")
     if tuple(x.shape) != self._shape: raise ValueError(f"state: got shape {tuple(x.shape)}; expected {self._shape}")
-    _check_state(x[None], x.shape[0])
+    check_state(x[None], x.shape[0])
     self._put(x, self.steps)
 
 # %% ../nbs/11_playground.ipynb #a8e0ad3d
@@ -289,14 +289,14 @@ def export_html(
     path = Path(path)
     if path.is_dir(): raise IsADirectoryError(f"path: {str(path)!r} is a folder; expected a file name")
     name = path.stem if name is None else name
-    weights, g = _web_bytes(model, name, size), torch.Generator().manual_seed(0)
+    weights, g = _web_bytes(model, name, size), make_generator(0)
     adult = model(_start(model, _grid(size), g)[None], 120, g)[0]
     words = "Hurt it: drag over the picture." if model.alive_threshold is not None else "Drag over it to wipe it away."
     still = _data_url(as_image(_portrait(model, adult), 4, None))
     data = json.dumps(dict(weights=base64.b64encode(weights).decode()))
     parts = dict(title=html.escape(name), words=words, module=_web("nca.js"), still=still, data=data)
     page = re.sub(r"{{(\w+)}}", lambda m: parts[m[1]], _web("page.html"))
-    _replace_files(path.parent, {path.name: page.encode()})
+    write_files(path.parent, {path.name: page.encode()})
     return path
 
 # %% ../nbs/11_playground.ipynb #a2bf254d
@@ -352,8 +352,8 @@ class Easel(_Guarded):
         padding: int = 4,  # empty cells around the board, in the creature's world; 0 or more
         folder: str | Path = ".",  # where the page's buttons save
     ):
-        _check_count("size", size, 8)
-        _check_count("padding", padding, 0)
+        check_count("size", size, 8)
+        check_count("padding", padding, 0)
         if size > 64: raise ValueError(f"size: got {size}; expected 64 at most")
         self.padding, self.folder, self.model, self.losses = padding, Path(folder), None, []
         self._stop, self._thread, self._failure = threading.Event(), None, None

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .core import NCAModel, _check_count
+from .core import NCAModel
+from .ground import check_count, check_generator, check_number
 from .growing import _beginning
-from .perception import _check_number
 from .train import History, train
 
 # %% ../nbs/06_pool.ipynb #d75b3bcd
@@ -34,12 +34,12 @@ class SamplePool:
     ):
         if not isinstance(seed, Tensor) or seed.ndim != 4 or seed.shape[0] != 1:
             raise ValueError(f"seed: got {tuple(getattr(seed, 'shape', ()))}; expected a tensor (1, C, H, W)")
-        _check_count("size", size, 1)
-        _check_count("damaged", damaged, 0)
-        _check_count("reseed", reseed, 1)
+        check_count("size", size, 1)
+        check_count("damaged", damaged, 0)
+        check_count("reseed", reseed, 1)
         if replace not in ("worst", "any"): raise ValueError(f"replace: got {replace!r}; expected worst or any")
         if damage is not None and not callable(damage): raise TypeError(f"damage: got {damage!r}; expected a function")
-        if whole != math.inf: _check_number("whole", whole)
+        if whole != math.inf: check_number("whole", whole)
         if whole <= 0: raise ValueError(f"whole: got {whole}; expected more than 0")
         self.seed, self.damage, self.damaged, self.whole = seed, damage, damaged, whole
         self.reseed, self.replace = reseed, replace
@@ -59,9 +59,9 @@ class SamplePool:
         generator: torch.Generator | None = None,  # makes the draw reproducible
     ) -> tuple[Tensor, Tensor]:  # slots (n,) and a copy of their states (n, C, H, W), some replaced by the seed
         "Draw slots without replacement; one, and all that are not whole, become seeds; the best may be damaged."
-        _check_count("n", n, 1)
+        check_count("n", n, 1)
         if n > len(self): raise ValueError(f"n: got {n}; the pool has {len(self)} slots")
-        device = generator.device if generator else "cpu"
+        device = generator.device if check_generator(generator) else "cpu"
         index = torch.randperm(len(self), generator=generator, device=device)[:n].to(self.states.device)
         states = self.states[index]
         if loss is not None:

@@ -16,9 +16,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .core import NCAModel, dense_step, seed_state, _check_count, _check_state
+from .core import NCAModel, dense_step, seed_state
+from .ground import check_count, check_generator, check_number, check_state
 from .growing import _beginning, pixel_loss
-from .perception import _check_number
 from .pool import SamplePool
 from .train import History, train
 
@@ -30,7 +30,7 @@ def _between(name, low, high, x, generator, most=math.inf):
     return _draw(torch.rand, x, generator) * (high - low) + low
 
 def _draw(random, x, generator, *shape):
-    device = generator.device if generator else "cpu"
+    device = generator.device if check_generator(generator) else "cpu"
     return random(len(x), *(shape or (1, 1, 1)), generator=generator, device=device).to(x)
 
 def _coordinates(x):
@@ -41,7 +41,7 @@ def _coordinates(x):
 
 def _from_hole(x, generator, radius, reach=0.5):
     "How far each cell lies below and right of a hole's centre, (B, 1, H, 1) and (B, 1, 1, W), and the hole's radius."
-    _check_state(x, x.shape[1])
+    check_state(x, x.shape[1])
     rows, cols = _coordinates(x)
     r = _between("radius", *radius, x, generator)
     row, col = ((_draw(torch.rand, x, generator) - 0.5) * 2 * reach for _ in range(2))
@@ -70,7 +70,7 @@ def cut_square(
 # %% ../nbs/07_regeneration.ipynb #9b16590c
 def _beyond_middle(x, generator):
     "(B, 1, H, W): how far each cell lies from the middle, in half sides, in a direction of each state's own."
-    _check_state(x, x.shape[1])
+    check_state(x, x.shape[1])
     rows, cols = _coordinates(x)
     angle = _between("angle", 0, 2 * math.pi, x, generator)
     return rows * angle.sin() + cols * angle.cos()
@@ -89,7 +89,7 @@ def cut_tail(
     share: tuple[float, float] = (0.15, 0.35),  # smallest and largest part of the height, 0 to 1
 ) -> Tensor:  # (B, C, H, W), a copy
     "Erase the lower end of the creature."
-    _check_state(x, x.shape[1])
+    check_state(x, x.shape[1])
     part = _between("share", *share, x, generator, 1)
     inked = (x[:, 3:4] > 0.1).any(3, keepdim=True)  # (B, 1, H, 1)
     rows = torch.arange(x.shape[2], device=x.device)[:, None]
@@ -104,7 +104,7 @@ def scatter(
     share: tuple[float, float] = (0.1, 0.5),  # smallest and largest part of the cells, 0 to 1
 ) -> Tensor:  # (B, C, H, W), a copy
     "Erase single cells all over the grid."
-    _check_state(x, x.shape[1])
+    check_state(x, x.shape[1])
     part = _between("share", *share, x, generator, 1)
     return x * (_draw(torch.rand, x, generator, 1, *x.shape[2:]) >= part)
 
@@ -114,7 +114,7 @@ def add_noise(
     amount: tuple[float, float] = (0.05, 0.3),  # smallest and largest standard deviation
 ) -> Tensor:  # (B, C, H, W), a copy
     "Add normal noise to every channel of every cell that is not empty."
-    _check_state(x, x.shape[1])
+    check_state(x, x.shape[1])
     deviation = _between("amount", *amount, x, generator)
     noise = _draw(torch.randn, x, generator, *x.shape[1:]) * deviation
     return x + noise * (x != 0).any(1, keepdim=True)
@@ -158,7 +158,7 @@ DAMAGE = {"disc": cut_disc, "square": cut_square, "half": cut_half, "tail": cut_
           "noise": add_noise}
 
 def _one_of(ways, x, generator):
-    device = generator.device if generator else "cpu"
+    device = generator.device if check_generator(generator) else "cpu"
     kinds = torch.randint(len(ways), (len(x),), generator=generator, device=device).tolist()
     return torch.cat([ways[kind](one[None], generator) for kind, one in zip(kinds, x)])
 
@@ -226,7 +226,7 @@ def recovery(
     generator: torch.Generator | None = None,  # makes firing and wounds reproducible
 ) -> tuple[Tensor, Tensor]:  # errors right after the wound and at the end, (wounds,) each
     "Wound grown creatures, wait, and measure how far they are from the target."
-    _check_count("wounds", wounds, 1)
+    check_count("wounds", wounds, 1)
     loss = pixel_loss(target)
     x = seed_state(wounds, model.channels, tuple(target.shape[1:])).to(next(model.parameters()).device)
     x = model(x, grown, generator)
@@ -265,7 +265,7 @@ def regenerate(
     if not callable(damage) and damage not in _WAYS:
         raise ValueError(f"damage: got {damage!r}; expected a function or one of {', '.join(_WAYS)}")
     if sprout is not None:
-        _check_number("sprout", sprout)
+        check_number("sprout", sprout)
         loss = _sprouting(loss, model, sprout)
     source = SamplePool(start, pool, _WAYS.get(damage, damage), damaged, whole, reseed)
     return model, train(model, source, loss, seed=seed, **settings)

@@ -15,6 +15,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from .ground import check_count
+
 # %% ../nbs/91_targets.ipynb #4f691b21
 def _open_picture(picture):
     "A file or a Pillow image -> a Pillow image, loaded and the right way up."
@@ -48,10 +50,8 @@ def load_target(
     padding: int = 16,  # empty cells added on each side; 0 or more
 ) -> Tensor:  # (4, size + 2*padding, size + 2*padding) float32, RGB premultiplied by alpha
     "Read a picture as a target to grow (Mordvintsev et al. 2020, Experiment 1)."
-    for name, value, least in (("size", size, 4), ("padding", padding, 0)):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name}: got {value!r}; expected a whole number")
-        if value < least: raise ValueError(f"{name}: got {value}; expected {least} or more")
+    size = check_count("size", size, 4)
+    padding = check_count("padding", padding, 0)
     pixels = _read_picture(picture)
     height, width = (max(1, round(size * side / max(pixels.shape[:2]))) for side in pixels.shape[:2])
     planes = (Image.fromarray(np.ascontiguousarray(pixels[..., c])) for c in range(4))

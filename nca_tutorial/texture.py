@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from .core import NCAModel, _check_count, _sides
+from .core import NCAModel
+from .ground import check_count, check_size, make_generator
 from .pool import SamplePool
 from .targets import _open_picture
 from .train import History, train
@@ -30,7 +31,7 @@ from .train import History, train
 # %% ../nbs/09_texture.ipynb #bfcf2f89
 def _as_example(picture, size):
     "A colour picture of any size -> its middle square, (3, size, size)."
-    _check_count("size", size, 16)
+    check_count("size", size, 16)
     if picture.mode != "RGB":
         why = "grey" if picture.mode in ("1", "L", "LA", "I;16", "I", "F") else "with alpha, a palette or other colours"
         raise ValueError(f"picture: its mode is {picture.mode} ({why}); expected RGB: three colours and no alpha")
@@ -87,8 +88,8 @@ class RandomFeatures(nn.Module):
         seed: int = 0,  # of the filters
     ):
         super().__init__()
-        for name, value in (("levels", levels), ("width", width)): _check_count(name, value, 1)
-        g, self.reach = torch.Generator().manual_seed(seed), 7 * 2**(levels - 1)  # pixels that a feature looks at
+        for name, value in (("levels", levels), ("width", width)): check_count(name, value, 1)
+        g, self.reach = make_generator(seed), 7 * 2**(levels - 1)  # pixels that a feature looks at
         self.register_buffer("first", self._draw(levels, width, 3, 5, g))
         self.register_buffer("second", self._draw(levels, max(1, width // 4), width, 3, g))
 
@@ -138,7 +139,7 @@ def _vgg16(weights, seed):
     return net
 
 def _seeded(net, seed):
-    g = torch.Generator().manual_seed(seed)
+    g = make_generator(seed)
     for layer in net:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, generator=g)
@@ -220,7 +221,7 @@ class StyleLoss:
         _check_rgb("target", target[None] if isinstance(target, Tensor) else target, getattr(self.features, "reach", 1))
         self.kind, self.directions, self.points, self.weight = kind, directions, points, weight
         self.pixels = kind == "ot" if pixels is None else pixels
-        self.dice = torch.Generator().manual_seed(seed)
+        self.dice = make_generator(seed)
         with torch.no_grad(): maps = [m.flatten(2) for m in self._maps(target[None])]
         self.target = maps if kind == "ot" else [self._gram(m) for m in maps]
 
@@ -287,7 +288,7 @@ def texture_model(
     "A fresh automaton for textures: a torus, four kernels, no alive mask."
     if kind not in MODELS: raise ValueError(f"kind: got {kind!r}; expected one of {', '.join(MODELS)}")
     common = dict(kernels=("identity", "sobel_x", "sobel_y", "laplacian"), padding="wrap", alive_threshold=None)
-    return NCAModel(**common | MODELS[kind] | settings, generator=torch.Generator().manual_seed(seed))
+    return NCAModel(**common | MODELS[kind] | settings, generator=make_generator(seed))
 
 # %% ../nbs/09_texture.ipynb #f1cccf6e
 def noise_state(
@@ -297,8 +298,8 @@ def noise_state(
     generator: torch.Generator | None = None,  # makes the noise reproducible
 ) -> Tensor:  # (batch, channels, H, W), uniform from -0.5 to 0.5
     "Where a texture starts."
-    for name, value in (("batch", batch), ("channels", channels)): _check_count(name, value, 1)
-    return torch.rand(batch, channels, *_sides(size), generator=generator) - 0.5
+    for name, value in (("batch", batch), ("channels", channels)): check_count(name, value, 1)
+    return torch.rand(batch, channels, *check_size(size), generator=generator) - 0.5
 
 def to_texture(
     x: Tensor,  # (B, C, H, W) with C of 3 or more
@@ -317,7 +318,7 @@ class NoisePool(SamplePool):
         reseed: int = 6,  # put noise into a batch every so many steps, 1 or more
         seed: int = 0,  # of the first noise
     ):
-        g = torch.Generator().manual_seed(seed)
+        g = make_generator(seed)
         super().__init__(noise_state(1, channels, grid, g), size, reseed=reseed)
         self.states = noise_state(size, channels, grid, g)
 
@@ -369,7 +370,7 @@ def patch_distance(
     "Sliced Wasserstein distance between the patches of two pictures."
     for name, picture in (("a", a), ("b", b)):
         _check_rgb(name, picture[None] if isinstance(picture, Tensor) else picture, max(sides))
-    g, found = torch.Generator().manual_seed(seed), []
+    g, found = make_generator(seed), []
     for scale in range(scales):
         if scale: a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
         for side in sides:
@@ -389,7 +390,7 @@ def texture_quality(
     "How close a synthesis is to its example, by `patch_distance`, which no training here uses."
     half = example.shape[2] // 2
     floor = patch_distance(example[..., :half], example[..., half:], seed=seed)
-    noise = torch.rand(example.shape, generator=torch.Generator().manual_seed(seed))
+    noise = torch.rand(example.shape, generator=make_generator(seed))
     far = {name: patch_distance(p.clamp(0, 1), example, seed=seed)
            for name, p in (("ratio", picture), ("noise", noise))}
     return {name: d / max(floor, 1e-6) for name, d in far.items()} | {"floor": floor}
@@ -405,7 +406,7 @@ def graft(
     generator: torch.Generator | None = None,  # makes the firing reproducible
 ) -> Tensor:  # (B, C, H, W)
     "Run two rules in one grid; where both have a say, the state is the weighted mean of theirs."
-    _check_count("steps", steps, 0)
+    check_count("steps", steps, 0)
     for name, model in (("left", left), ("right", right)):
         if model.channels != x.shape[1]:
             raise ValueError(f"{name}: it has {model.channels} channels, and x has {x.shape[1]}")

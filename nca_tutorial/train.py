@@ -20,8 +20,8 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .core import NCAModel, to_rgba, to_rgb, _SETTINGS, _check_count, _replace_files
-from .perception import _check_number
+from .core import NCAModel, to_rgba, to_rgb, _SETTINGS
+from .ground import check_count, check_number, check_seed, make_generator, write_files
 from .viz import PALETTE, book_figure, _as_pixels
 
 # %% ../nbs/92_train.ipynb #88ab4431
@@ -51,7 +51,7 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.9,  # share of the past in the mean of the gradients, 0 to below 1
     ):
         for name, value in dict(lr=lr, factor=factor, momentum=momentum).items():
-            _check_number(name, value)
+            check_number(name, value)
             if value <= 0 and name != "momentum": raise ValueError(f"{name}: got {value}; expected more than 0")
         if not 0 <= momentum < 1: raise ValueError(f"momentum: got {momentum}; expected 0 to below 1")
         parameters = list(parameters)
@@ -138,7 +138,7 @@ class Run:
         self.model, self.source, self.loss, self.settings = model, source, loss, settings
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
-        self.generator = torch.Generator(self.device).manual_seed(settings["seed"])
+        self.generator = make_generator(settings["seed"], self.device)
         self.make, self.optimiser = optimiser, optimiser(self.parameters, settings["lr"])
         self.history, self.states, self.complete = History(), None, False
         self.guard = Guard(self) if guard else None
@@ -239,7 +239,7 @@ class EarlyStop(Callback):
         self,
         below: float,  # the loss to reach
     ):
-        _check_number("stop_at", below)
+        check_number("stop_at", below)
         self.below = below
 
     def after_step(self, run):
@@ -279,7 +279,7 @@ class TensorBoardLog(Callback):
         folder: str | Path,  # where TensorBoard looks
         every: int = 100,  # training steps between two pictures
     ):
-        _check_count("every", every, 1)
+        check_count("every", every, 1)
         try: from torch.utils.tensorboard import SummaryWriter
         except ImportError as e: raise ImportError("TensorBoardLog needs a package: pip install tensorboard") from e
         self.make = lambda step: SummaryWriter(str(folder), purge_step=step or None)
@@ -415,7 +415,7 @@ class Checkpoint(Callback):
         path: str | Path,  # a .safetensors file; its folder is made if it does not exist
         every: int = 100,  # training steps between two checkpoints, 1 or more
     ):
-        _check_count("every", every, 1)
+        check_count("every", every, 1)
         self.path, self.every, self.saved = Path(path), every, None
         if self.path.is_dir(): raise IsADirectoryError(f"path: {str(path)!r} is a folder; expected a file")
 
@@ -437,7 +437,7 @@ class Checkpoint(Callback):
 
     def save(self, run):
         "Write the file, completely or not at all."
-        _replace_files(self.path.parent, {self.path.name: _pack(run)})
+        write_files(self.path.parent, {self.path.name: _pack(run)})
         self.saved = run.step
 
     def after_step(self, run):
@@ -490,12 +490,12 @@ def train(
     optimiser: str | Callable = "adam",  # of `OPTIMISERS`, or (parameters, lr) -> optimiser
 ) -> History:
     "Train through rollouts (Mordvintsev et al. 2020, Experiments 1 to 3); Ctrl-C keeps what was learned."
-    _check_count("steps", steps, 0)
-    _check_count("batch", batch, 1)
-    _check_count("seed", seed, 0)
-    _check_count("rollout", rollout[0], 1)
-    _check_count("rollout", rollout[1], rollout[0])
-    _check_number("lr", lr)
+    check_count("steps", steps, 0)
+    check_count("batch", batch, 1)
+    check_seed(seed)
+    check_count("rollout", rollout[0], 1)
+    check_count("rollout", rollout[1], rollout[0])
+    check_number("lr", lr)
     if lr <= 0: raise ValueError(f"lr: got {lr}; expected more than 0")
     settings = dict(steps=steps, batch=batch, rollout=tuple(rollout), lr=lr, lr_drops=tuple(lr_drops), seed=seed)
     if not callable(optimiser) and optimiser not in OPTIMISERS:

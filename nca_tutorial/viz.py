@@ -8,7 +8,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/viz.html.md"""
 __all__ = ['PALETTE', 'as_color', 'as_image', 'book_figure', 'show_images', 'Film', 'plot_loss']
 
 # %% ../nbs/90_viz.ipynb #91301a26
-import base64, html, io, math, os, tempfile
+import base64, html, io, math
 from pathlib import Path
 from typing import Iterable, Sequence
 
@@ -17,6 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from PIL import Image, ImageColor
+
+from .ground import check_path, write_file
 
 # %% ../nbs/90_viz.ipynb #64931f96
 PALETTE = dict(ink="#1f2430", paper="#fbf7ef", leaf="#2f7d5b", amber="#e0a030", coral="#d9603b", sky="#3b7ea1")
@@ -179,20 +181,6 @@ def _n_colors(frames: list) -> int:
     strip = np.concatenate(frames, 1)
     return len(np.unique(strip.reshape(-1, strip.shape[2]), axis=0))
 
-# %% ../nbs/90_viz.ipynb #593f3f15
-def _write_whole(path: Path, data: bytes):
-    "Write a file completely or not at all."
-    if not path.parent.is_dir(): raise FileNotFoundError(f"path: there is no folder {str(path.parent)!r}")
-    if path.is_dir(): raise IsADirectoryError(f"path: {str(path)!r} is a folder, expected a file name")
-    fd, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(fd, "wb") as f: f.write(data)
-        os.chmod(part, 0o644)
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
-
 # %% ../nbs/90_viz.ipynb #aca9a09d
 def _one_world(frames: Iterable) -> Iterable:
     "Refuse arrays that cannot be (T, H, W) or (T, C, H, W)."
@@ -252,9 +240,10 @@ class Film:
         "Save the film, enlarged by `scale`."
         path, suffix = Path(path), Path(path).suffix.lower()
         if suffix not in _FORMATS: raise ValueError(f"path: expected .webp, .gif or .png at the end, got {path.name!r}")
+        check_path("path", path, make=False)
         size = self.width * self.scale, self.height * self.scale
         images = [i.resize(size, Image.Resampling.NEAREST) for i in self.images]
-        _write_whole(path, _encode(images, self.fps, suffix, **(self.webp if suffix == ".webp" else {})))
+        write_file(path, _encode(images, self.fps, suffix, **(self.webp if suffix == ".webp" else {})))
         return path
 
 # %% ../nbs/90_viz.ipynb #80a30a88

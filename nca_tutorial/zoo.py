@@ -16,7 +16,8 @@ from pathlib import Path
 
 import torch
 
-from .core import NCAModel, _packaged, _replace_files
+from .core import NCAModel, _packaged
+from .ground import make_generator, write_files
 from .growing import grow
 from .pictures import measure
 from .pool import persist
@@ -103,7 +104,7 @@ def measure_texture(
     seed: int = 1,  # of all dice
 ) -> dict:  # "ratio" by age, of noise, and the floor; see `texture_quality`
     "How close a texture comes to its example, and whether it stays so."
-    g, age, ratio = torch.Generator().manual_seed(seed), 0, {}
+    g, age, ratio = make_generator(seed), 0, {}
     x = noise_state(lives, model.channels, tuple(example.shape[1:]), g)
     for until in ages:
         x, age = model(x, until - age, g), until
@@ -150,7 +151,7 @@ def train_creature(
                 events=history.events, reseeded=history.reseeded, machine=platform.machine(),
                 threads=torch.get_num_threads(), versions=versions, measured=(judge or measured)(model, target))
     model.save_pretrained(Path(zoo) / name)
-    _replace_files(Path(zoo) / name, {"card.json": (json.dumps(card, indent=2) + "\n").encode()})
+    write_files(Path(zoo) / name, {"card.json": (json.dumps(card, indent=2) + "\n").encode()})
     return card
 
 # %% ../nbs/94_zoo.ipynb #e76aac8b

@@ -1,6 +1,7 @@
 "Pictures and films: exact pixels, files that can be read back, and bad input that leaves nothing behind."
 import base64
 import io
+import os
 import re
 from pathlib import Path
 
@@ -127,13 +128,13 @@ def test_saving_replaces_in_one_go(tmp_path, monkeypatch):
     film = Film(np.zeros((2, 4, 4)))
     path = film.save(str(tmp_path / "a.webp"))
     good = path.read_bytes()
-    monkeypatch.setattr(viz.os, "replace", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"): film.save(path)
     assert path.read_bytes() == good and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("name, error", [
-    ("film.mp4", ValueError), ("film", ValueError), ("", ValueError), ("missing/film.gif", FileNotFoundError), ("file.txt/film.gif", FileNotFoundError), ("folder.gif", IsADirectoryError)])
+    ("film.mp4", ValueError), ("film", ValueError), ("", ValueError), ("missing/film.gif", FileNotFoundError), ("file.txt/film.gif", NotADirectoryError), ("folder.gif", IsADirectoryError)])
 def test_bad_paths_leave_nothing(tmp_path, name, error):
     (tmp_path / "folder.gif").mkdir()
     (tmp_path / "file.txt").write_text("kept")
