@@ -12,30 +12,50 @@ import torch
 from torch import Tensor
 
 from .core import NCAModel, seed_state, to_rgba
-from .ground import check_count, make_generator
-from .train import History, SeedSource, train
+from .ground import check_count, check_generator, check_seed, make_generator, _short
+from .train import History, SeedSource, train, _bare
 
 # %% ../nbs/05_growing.ipynb #af4f2de3
+def _check_target(target):
+    if not isinstance(target, Tensor) or target.ndim != 3 or target.shape[0] != 4 or 0 in target.shape:
+        raise ValueError(f"target: got {_short(target)}; expected a tensor (4, H, W)")
+    if not target.is_floating_point():
+        raise TypeError(f"target: got {target.dtype}; expected floating point from 0 to 1 (divide bytes by 255)")
+    if not torch.isfinite(target).all(): raise ValueError("target: it holds NaN or infinite values")
+    low, high = target.min().item(), target.max().item()
+    # a thousandth is forgiven: pictures are resized and multiplied
+    if low < -1e-3 or high > 1.001:
+        raise ValueError(f"target: got values from {low:.4g} to {high:.4g}; expected 0 to 1, with colours "
+                         "multiplied by alpha, as `load_target` gives them (divide bytes by 255)")
+    return target.detach()
+
 def pixel_loss(
-    target: Tensor,  # (4, H, W), as `load_target` gives it
+    target: Tensor,  # (4, H, W) from 0 to 1, as `load_target` gives it
 ):  # a function: state (B, C, H, W) -> mean squared error of each sample (B,)
     "The squared difference between a creature and its target (Mordvintsev et al. 2020, Experiment 1)."
-    if not isinstance(target, Tensor) or target.ndim != 3 or target.shape[0] != 4:
-        raise ValueError(f"target: got {tuple(getattr(target, 'shape', ()))}; expected a tensor (4, H, W)")
-    if not torch.isfinite(target).all(): raise ValueError("target: it holds NaN or infinite values")
+    target = _check_target(target)
 
     def loss(x):
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            raise TypeError(f"x: got {_short(x)}; expected a floating-point tensor (B, C, H, W)")
+        if x.ndim != 4: raise ValueError(f"x: got shape {tuple(x.shape)}; expected (B, C, H, W)")
         if x.shape[2:] != target.shape[1:]:
             raise ValueError(f"x: a grid of {tuple(x.shape[2:])}; the target has {tuple(target.shape[1:])}")
         return (to_rgba(x) - target.to(x.device)).square().mean((1, 2, 3))
     return loss
 
 # %% ../nbs/05_growing.ipynb #7346cfa6
+def _planted(model, target, n):
+    "So many seeds on the target's grid, with numbers of the model's kind; raises `TypeError` or `ValueError`."
+    channels, weights = _bare(model).channels, next(model.parameters())
+    if channels < 4: raise ValueError(f"model: it has {channels} channels; expected 4 or more")
+    return seed_state(n, channels, tuple(target.shape[1:])).to(weights)
+
 def _beginning(target, model, seed):
     "What every experiment starts with: the loss, a model, and one seed."
-    loss = pixel_loss(target)
+    loss, seed = pixel_loss(target), check_seed(seed)
     if model is None: model = NCAModel(generator=make_generator(seed))
-    return loss, model, seed_state(1, model.channels, tuple(target.shape[1:]))
+    return loss, model, _planted(model, target, 1).cpu()
 
 def grow(
     target: Tensor,  # (4, H, W), as `load_target` gives it
@@ -56,14 +76,15 @@ def _go_on(model, x, steps, generator):
 def error_over_time(
     model: NCAModel,  # a creature
     target: Tensor,  # (4, H, W)
-    steps: int,  # 1 or more
-    every: int = 1,  # measure each so many steps
-    batch: int = 8,  # average over so many lives
+    steps: int,  # 0 or more
+    every: int = 1,  # measure each so many steps, 1 or more
+    batch: int = 8,  # average over so many lives, 1 or more
     generator: torch.Generator | None = None,  # makes the firing reproducible
 ) -> Tensor:  # (1 + steps // every,), mean squared error, not finite once it has exploded; the seed comes first
     "How far a creature is from its target as it lives on."
-    check_count("every", every, 1)
-    loss, x = pixel_loss(target), seed_state(batch, model.channels, tuple(target.shape[1:]))
+    steps, every = check_count("steps", steps, 0), check_count("every", every, 1)
+    check_generator(generator)
+    loss, x = pixel_loss(target), _planted(model, target, check_count("batch", batch, 1))
     errors = [loss(x).mean()]
     for _ in range(steps // every):
         x = _go_on(model, x, every, generator)

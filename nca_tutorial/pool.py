@@ -15,9 +15,47 @@ import torch
 from torch import Tensor
 
 from .core import NCAModel
-from .ground import check_count, check_generator, check_number
+from .ground import check_count, check_function, check_generator, check_number, check_state, _short
 from .growing import _beginning
-from .train import History, train
+from .train import History, train, _check_start, _check_tensors, _copies, _described, _errors, _MOST, _WHOLE
+
+# %% ../nbs/06_pool.ipynb #5c1e0a41
+def _wound(damage, x, generator):
+    "Wounded states, as a function gives them; raises `TypeError` or `ValueError` where it gives something else."
+    hurt = damage(x, generator)
+    if not isinstance(hurt, Tensor):
+        raise TypeError(f"damage: it gave {_short(hurt)}; expected states {tuple(x.shape)}")
+    if (hurt.dtype, hurt.device) != (x.dtype, x.device):
+        raise TypeError(f"damage: it gave {hurt.dtype} on {hurt.device}; expected {x.dtype} on {x.device}")
+    if hurt.shape != x.shape:
+        raise ValueError(f"damage: it gave shape {tuple(hurt.shape)}; expected {tuple(x.shape)}")
+    return check_state(hurt, name="damage")
+
+def _check_slots(index, size):
+    "Numbers of slots, each of them once; raises `TypeError` or `ValueError`."
+    try:
+        slots = torch.as_tensor(index)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        slots = None
+    if slots is None or slots.dtype not in _WHOLE:
+        raise TypeError(f"index: got {_short(index)}; expected a tensor of whole numbers")
+    if slots.ndim != 1: raise ValueError(f"index: got shape {tuple(slots.shape)}; expected (n,)")
+    slots = slots.long()
+    if len(slots) and (slots.min() < 0 or slots.max() >= size):
+        raise ValueError(f"index: got {int(slots.min())} to {int(slots.max())}; the pool has {size} slots")
+    if len(slots.unique()) < len(slots): raise ValueError("index: a slot stands there twice; expected each once")
+    return slots
+
+def _check_range(name, ends, most=math.inf):
+    "Two numbers, 0 <= low <= high <= most; raises `TypeError` or `ValueError`."
+    try:
+        low, high = ends
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: got {_short(ends)}; expected a pair (low, high)") from None
+    low, high = check_number(name, low), check_number(name, high)
+    if not 0 <= low <= high <= most:
+        raise ValueError(f"{name}: got ({low}, {high}); expected 0 <= low <= high <= {most}")
+    return low, high
 
 # %% ../nbs/06_pool.ipynb #d75b3bcd
 class SamplePool:
@@ -32,21 +70,31 @@ class SamplePool:
         reseed: int = 1,  # a seed is born in every so many draws, 1 or more; more makes states older
         replace: str = "worst",  # whose place the newborn takes: that of the "worst" of the batch, or of "any"
     ):
-        if not isinstance(seed, Tensor) or seed.ndim != 4 or seed.shape[0] != 1:
-            raise ValueError(f"seed: got {tuple(getattr(seed, 'shape', ()))}; expected a tensor (1, C, H, W)")
-        check_count("size", size, 1)
-        check_count("damaged", damaged, 0)
-        check_count("reseed", reseed, 1)
-        if replace not in ("worst", "any"): raise ValueError(f"replace: got {replace!r}; expected worst or any")
-        if damage is not None and not callable(damage): raise TypeError(f"damage: got {damage!r}; expected a function")
-        if whole != math.inf: check_number("whole", whole)
-        if whole <= 0: raise ValueError(f"whole: got {whole}; expected more than 0")
-        self.seed, self.damage, self.damaged, self.whole = seed, damage, damaged, whole
-        self.reseed, self.replace = reseed, replace
-        self.states = seed.repeat(size, 1, 1, 1)  # (size, C, H, W)
+        self.seed, self.damage = _check_start(seed), check_function("damage", damage, optional=True)
+        self.damaged, self.reseed = check_count("damaged", damaged, 0), check_count("reseed", reseed, 1)
+        if not isinstance(replace, str) or replace not in ("worst", "any"):
+            raise ValueError(f"replace: got {_short(replace)}; expected worst or any")
+        unbounded = isinstance(whole, float) and whole == math.inf
+        self.whole = math.inf if unbounded else check_number("whole", whole, above=0)
+        self.replace = replace
+        self.states = _copies("size", self.seed, check_count("size", size, 1, _MOST))  # (size, C, H, W)
         self.drawn = torch.zeros((), dtype=torch.int64)  # how often; a tensor, so that a checkpoint holds it
 
     def __len__(self): return len(self.states)
+
+    @property
+    def identity(self):
+        "What tells pools apart, beside their states: a checkpoint compares it."
+        return dict(damage=_described(self.damage), damaged=self.damaged, whole=self.whole, reseed=self.reseed,
+                    replace=self.replace)
+
+    def check_draw(
+        self,
+        n: int,  # how many
+    ):
+        "Raise a `ValueError` where the pool cannot give so many."
+        check_count("n", n, 1)
+        if n > len(self): raise ValueError(f"n: got {n}; the pool has {len(self)} slots")
 
     @property
     def _due(self): return bool(self.drawn % self.reseed == 0)  # a birth, in the coming draw
@@ -59,37 +107,42 @@ class SamplePool:
         generator: torch.Generator | None = None,  # makes the draw reproducible
     ) -> tuple[Tensor, Tensor]:  # slots (n,) and a copy of their states (n, C, H, W), some replaced by the seed
         "Draw slots without replacement; one, and all that are not whole, become seeds; the best may be damaged."
-        check_count("n", n, 1)
-        if n > len(self): raise ValueError(f"n: got {n}; the pool has {len(self)} slots")
+        self.check_draw(n)
+        check_function("loss", loss, optional=True)
         device = generator.device if check_generator(generator) else "cpu"
         index = torch.randperm(len(self), generator=generator, device=device)[:n].to(self.states.device)
         states = self.states[index]
         if loss is not None:
-            errors = loss(states).nan_to_num(torch.inf)
+            errors = _errors(loss, states).nan_to_num(torch.inf)
             order = errors.argsort(descending=True, stable=True)  # the worst first
             newborn = errors > self.whole
             if self._due: newborn[order[0] if self.replace == "worst" else 0] = True
             states[newborn] = self.seed[0]
             rest = order[~newborn[order]]
             best = rest[max(0, len(rest) - self.damaged):]
-            if self.damage is not None and len(best): states[best] = self.damage(states[best], generator)
+            if self.damage is not None and len(best): states[best] = _wound(self.damage, states[best], generator)
         self.drawn += 1
         return index, states
 
     def update(
         self,
-        index: Tensor,  # (n,), as `sample` gave it
+        index: Tensor,  # (n,), as `sample` gave it: no slot twice
         states: Tensor,  # (n, C, H, W), in the same order
     ):
         "Write states back to the slots that they came from."
-        self.states[index] = states.detach().to(self.states)
+        slots, shape = _check_slots(index, len(self)), self.states.shape[1:]
+        if not isinstance(states, Tensor) or not states.is_floating_point():
+            raise TypeError(f"states: got {_short(states)}; expected a floating-point tensor")
+        if states.shape != (len(slots), *shape):
+            raise ValueError(f"states: got shape {tuple(states.shape)}; expected {(len(slots), *shape)}")
+        self.states[slots.to(self.states.device)] = states.detach().to(self.states)
 
     def reset(
         self,
         index: Tensor,  # (n,)
     ):
         "Put the seed into these slots."
-        self.states[index] = self.seed.to(self.states)
+        self.states[_check_slots(index, len(self)).to(self.states.device)] = self.seed.to(self.states)
 
     def state_dict(self):
         "What a checkpoint must hold: tensors by name."
@@ -97,6 +150,7 @@ class SamplePool:
 
     def load_state_dict(self, tensors):
         "The reverse of `state_dict`."
+        _check_tensors(tensors, self.state_dict())
         self.seed, self.states = (tensors[k].to(self.states) for k in ("seed", "states"))
         self.drawn = tensors["drawn"].clone()
 
@@ -104,7 +158,7 @@ class SamplePool:
 def persist(
     target: Tensor,  # (4, H, W), as `load_target` gives it
     model: NCAModel | None = None,  # continue with this one; None makes a new one
-    pool: int = 1024,  # slots
+    pool: int = 1024,  # slots, 1 or more
     whole: float = math.inf,  # the loss up to which a state is whole; any other starts again from the seed
     reseed: int = 1,  # a seed is born in every so many training steps
     replace: str = "worst",  # whose place it takes: that of the "worst" of the batch, or of "any"
@@ -113,5 +167,5 @@ def persist(
 ) -> tuple[NCAModel, History]:
     "Train a creature that grows into `target` and stays (Mordvintsev et al. 2020, Experiment 2)."
     loss, model, start = _beginning(target, model, seed)
-    source = SamplePool(start, pool, whole=whole, reseed=reseed, replace=replace)
+    source = SamplePool(start, check_count("pool", pool, 1, _MOST), whole=whole, reseed=reseed, replace=replace)
     return model, train(model, source, loss, seed=seed, **settings)

@@ -17,16 +17,15 @@ import torch
 from torch import Tensor
 
 from .core import NCAModel, dense_step, seed_state
-from .ground import check_count, check_generator, check_number, check_state
-from .growing import _beginning, pixel_loss
-from .pool import SamplePool
-from .train import History, train
+from .ground import check_count, check_function, check_generator, check_number, check_state
+from .growing import pixel_loss, _beginning, _planted
+from .pool import SamplePool, _check_range, _wound
+from .train import History, train, _bare, _MOST
 
 # %% ../nbs/07_regeneration.ipynb #d04412ee
-def _between(name, low, high, x, generator, most=math.inf):
-    "(B, 1, 1, 1): a number for each state, uniform between low and high."
-    if not 0 <= low <= high <= most:
-        raise ValueError(f"{name}: got ({low}, {high}); expected 0 <= low <= high <= {most}")
+def _between(name, ends, x, generator, most=math.inf):
+    "(B, 1, 1, 1): a number for each state, uniform between the ends."
+    low, high = _check_range(name, ends, most)
     return _draw(torch.rand, x, generator) * (high - low) + low
 
 def _draw(random, x, generator, *shape):
@@ -41,9 +40,9 @@ def _coordinates(x):
 
 def _from_hole(x, generator, radius, reach=0.5):
     "How far each cell lies below and right of a hole's centre, (B, 1, H, 1) and (B, 1, 1, W), and the hole's radius."
-    check_state(x, x.shape[1])
+    check_state(x)
     rows, cols = _coordinates(x)
-    r = _between("radius", *radius, x, generator)
+    r = _between("radius", radius, x, generator)
     row, col = ((_draw(torch.rand, x, generator) - 0.5) * 2 * reach for _ in range(2))
     return rows - row, cols - col, r
 
@@ -70,9 +69,9 @@ def cut_square(
 # %% ../nbs/07_regeneration.ipynb #9b16590c
 def _beyond_middle(x, generator):
     "(B, 1, H, W): how far each cell lies from the middle, in half sides, in a direction of each state's own."
-    check_state(x, x.shape[1])
+    check_state(x)
     rows, cols = _coordinates(x)
-    angle = _between("angle", 0, 2 * math.pi, x, generator)
+    angle = _between("angle", (0, 2 * math.pi), x, generator)
     return rows * angle.sin() + cols * angle.cos()
 
 def cut_half(
@@ -89,8 +88,8 @@ def cut_tail(
     share: tuple[float, float] = (0.15, 0.35),  # smallest and largest part of the height, 0 to 1
 ) -> Tensor:  # (B, C, H, W), a copy
     "Erase the lower end of the creature."
-    check_state(x, x.shape[1])
-    part = _between("share", *share, x, generator, 1)
+    check_state(x, least=4)
+    part = _between("share", share, x, generator, 1)
     inked = (x[:, 3:4] > 0.1).any(3, keepdim=True)  # (B, 1, H, 1)
     rows = torch.arange(x.shape[2], device=x.device)[:, None]
     bottom = torch.where(inked, rows, -1).amax(2, keepdim=True)
@@ -104,8 +103,8 @@ def scatter(
     share: tuple[float, float] = (0.1, 0.5),  # smallest and largest part of the cells, 0 to 1
 ) -> Tensor:  # (B, C, H, W), a copy
     "Erase single cells all over the grid."
-    check_state(x, x.shape[1])
-    part = _between("share", *share, x, generator, 1)
+    check_state(x)
+    part = _between("share", share, x, generator, 1)
     return x * (_draw(torch.rand, x, generator, 1, *x.shape[2:]) >= part)
 
 def add_noise(
@@ -114,8 +113,8 @@ def add_noise(
     amount: tuple[float, float] = (0.05, 0.3),  # smallest and largest standard deviation
 ) -> Tensor:  # (B, C, H, W), a copy
     "Add normal noise to every channel of every cell that is not empty."
-    check_state(x, x.shape[1])
-    deviation = _between("amount", *amount, x, generator)
+    check_state(x)
+    deviation = _between("amount", amount, x, generator)
     noise = _draw(torch.randn, x, generator, *x.shape[1:]) * deviation
     return x + noise * (x != 0).any(1, keepdim=True)
 
@@ -128,8 +127,8 @@ def cut_stroke(
 ) -> Tensor:  # (B, C, H, W), a copy
     "Erase a straight stroke with round ends, its middle somewhere in the middle half of the grid."
     down, right, r = _from_hole(x, generator, radius)
-    half = _between("length", *length, x, generator) / 2
-    angle = _between("angle", 0, 2 * math.pi, x, generator)
+    half = _between("length", length, x, generator) / 2
+    angle = _between("angle", (0, 2 * math.pi), x, generator)
     along = down * angle.sin() + right * angle.cos()
     beyond = (along.abs() - half).clamp(min=0)
     return x * ((down * angle.cos() - right * angle.sin())**2 + beyond**2 >= r**2)
@@ -141,7 +140,7 @@ def cut_middle(
     reach: float = 0.14,  # how far the hole may lie from the middle in each direction, in half sides
 ) -> Tensor:  # (B, C, H, W), a copy
     "Erase a disc or a square in or near the middle of the grid."
-    down, right, r = _from_hole(x, generator, radius, reach)
+    down, right, r = _from_hole(x, generator, radius, check_number("reach", reach, 0))
     round_one = _draw(torch.rand, x, generator) < 0.5
     return x * (torch.where(round_one, (down**2 + right**2).sqrt(), torch.maximum(down.abs(), right.abs())) >= r)
 
@@ -151,13 +150,14 @@ def cut_beyond(
     beyond: tuple[float, float] = (0.0, 0.2),  # from the middle to the line, smallest and largest, in half sides
 ) -> Tensor:  # (B, C, H, W), a copy
     "Erase the larger side of a line that runs past the middle of the grid, at any angle."
-    return x * (_beyond_middle(x, generator) <= -_between("beyond", *beyond, x, generator))
+    return x * (_beyond_middle(x, generator) <= -_between("beyond", beyond, x, generator))
 
 # %% ../nbs/07_regeneration.ipynb #0a243ebf
 DAMAGE = {"disc": cut_disc, "square": cut_square, "half": cut_half, "tail": cut_tail, "scatter": scatter,
           "noise": add_noise}
 
 def _one_of(ways, x, generator):
+    check_state(x, least=4)
     device = generator.device if check_generator(generator) else "cpu"
     kinds = torch.randint(len(ways), (len(x),), generator=generator, device=device).tolist()
     return torch.cat([ways[kind](one[None], generator) for kind, one in zip(kinds, x)])
@@ -226,24 +226,26 @@ def recovery(
     generator: torch.Generator | None = None,  # makes firing and wounds reproducible
 ) -> tuple[Tensor, Tensor]:  # errors right after the wound and at the end, (wounds,) each
     "Wound grown creatures, wait, and measure how far they are from the target."
-    check_count("wounds", wounds, 1)
-    loss = pixel_loss(target)
-    x = seed_state(wounds, model.channels, tuple(target.shape[1:])).to(next(model.parameters()).device)
-    x = model(x, grown, generator)
+    check_function("damage", damage)
+    steps, grown = check_count("steps", steps), check_count("grown", grown)
+    loss, x = pixel_loss(target), _planted(model, target, check_count("wounds", wounds, 1))
+    x = model(x, grown, check_generator(generator))
     if not x.isfinite().all(): return loss(x), loss(x)  # exploded: there is nothing to wound
-    hurt = damage(x, generator)
+    hurt = _wound(damage, x, generator)
     return loss(hurt), loss(model(hurt, steps, generator))
 
 # %% ../nbs/07_regeneration.ipynb #5ade94d3
 def _sprouting(loss, model, least):
     "The loss, and the square of what a seed's alpha lacks to `least` after its first step."
+    model = _bare(model)
     seed, fire = seed_state(1, model.channels, 5), torch.ones(1, 1, 5, 5, dtype=torch.bool)
     def both(x):
         errors = loss(x)
         if not torch.is_grad_enabled(): return errors  # somebody only ranks states
         law = model.kernel_weights, model.update, model.padding
-        alpha = dense_step(seed.to(x.device), fire.to(x.device), *law, None)[0, 3, 2, 2]  # before anybody dies
+        alpha = dense_step(seed.to(x), fire.to(x.device), *law, None)[0, 3, 2, 2]  # before anybody dies
         return errors + (least - alpha).clamp(min=0)**2
+    both.identity = dict(sprout=least)
     return both
 
 _WAYS = DAMAGE | {"any": any_damage, "hard": hard_damage, "central": central_damage, "holes": hole_damage}
@@ -262,10 +264,10 @@ def regenerate(
 ) -> tuple[NCAModel, History]:
     "Train a creature that grows into `target`, stays and heals (Mordvintsev et al. 2020, Experiment 3)."
     loss, model, start = _beginning(target, model, seed)
-    if not callable(damage) and damage not in _WAYS:
+    if not callable(damage) and damage not in [*_WAYS]:
         raise ValueError(f"damage: got {damage!r}; expected a function or one of {', '.join(_WAYS)}")
     if sprout is not None:
-        check_number("sprout", sprout)
-        loss = _sprouting(loss, model, sprout)
-    source = SamplePool(start, pool, _WAYS.get(damage, damage), damaged, whole, reseed)
+        loss = _sprouting(loss, model, check_number("sprout", sprout))
+    way = _WAYS[damage] if isinstance(damage, str) else damage
+    source = SamplePool(start, check_count("pool", pool, 1, _MOST), way, damaged, whole, reseed)
     return model, train(model, source, loss, seed=seed, **settings)

@@ -9,27 +9,51 @@ __all__ = ['OPTIMISERS', 'normalise_gradients', 'Muon', 'SeedSource', 'History',
            'EarlyStop', 'CSVLog', 'TensorBoardLog', 'Preview', 'Checkpoint', 'train']
 
 # %% ../nbs/92_train.ipynb #614678b1
-import csv, json, math, time
-from collections.abc import Callable, Sequence
+import csv, hashlib, json, math, os, time, warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from numbers import Real
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from .core import NCAModel, to_rgba, to_rgb, _SETTINGS
-from .ground import check_count, check_number, check_seed, make_generator, write_files
+from .ground import (check_count, check_function, check_generator, check_number, check_path, check_seed,
+                                 check_state, make_generator, write_file, _short)
 from .viz import PALETTE, book_figure, _as_pixels
+
+# %% ../nbs/92_train.ipynb #5c1e0a31
+_MOST = 2**31 - 1  # of steps, of states in a batch: more is a slip
+_WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+def _check_flag(name, value):
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: got {_short(value)}; expected True or False")
+    return bool(value)
+
+def _several(parameters):
+    "Parameters as a list; raises `TypeError`."
+    if isinstance(parameters, Tensor) or not isinstance(parameters, Iterable):
+        raise TypeError(f"parameters: got {_short(parameters)}; expected several tensors")
+    parameters = list(parameters)
+    for p in parameters:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"parameters: got {_short(p)} among them; expected tensors")
+    return parameters
 
 # %% ../nbs/92_train.ipynb #88ab4431
 def normalise_gradients(
     parameters: Sequence[nn.Parameter],  # those without a gradient are left alone
 ) -> None:
     "Divide each parameter's gradient by its L2 norm + 1e-8 (Mordvintsev et al. 2020, Experiment 1)."
-    for p in parameters:
+    for p in _several(parameters):
         if p.grad is not None: p.grad /= p.grad.norm() + 1e-8
 
 # %% ../nbs/92_train.ipynb #f24b7b28
@@ -50,12 +74,15 @@ class Muon(torch.optim.Optimizer):
         factor: float = 2.0,  # how many times that for the matrices, above 0
         momentum: float = 0.9,  # share of the past in the mean of the gradients, 0 to below 1
     ):
-        for name, value in dict(lr=lr, factor=factor, momentum=momentum).items():
-            check_number(name, value)
-            if value <= 0 and name != "momentum": raise ValueError(f"{name}: got {value}; expected more than 0")
+        lr, factor = check_number("lr", lr, above=0), check_number("factor", factor, above=0)
+        momentum = check_number("momentum", momentum)
         if not 0 <= momentum < 1: raise ValueError(f"momentum: got {momentum}; expected 0 to below 1")
-        parameters = list(parameters)
+        parameters = _several(parameters)
+        for p in parameters:
+            if not p.is_floating_point() or not p.numel():
+                raise ValueError(f"parameters: got {p.dtype} {tuple(p.shape)}; expected floating point, nothing empty")
         self.matrices, self.adam = [p for p in parameters if p.ndim > 1], None
+        if not self.matrices: raise ValueError(f"parameters: got {len(parameters)} without a matrix; expected one")
         super().__init__(self.matrices, dict(lr=lr, factor=factor, momentum=momentum))
         if rest := [p for p in parameters if p.ndim < 2]:
             self.adam = torch.optim.Adam(rest, lr)
@@ -68,7 +95,10 @@ class Muon(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict):
         "The reverse of `state_dict`."
-        super().load_state_dict(state_dict)
+        try:
+            super().load_state_dict(state_dict)
+        except (AttributeError, KeyError, TypeError, ValueError) as e:
+            raise ValueError(f"state_dict: got {_short(state_dict)}; expected that of such a Muon ({e})") from None
         self._share()
 
     @torch.no_grad()
@@ -87,6 +117,29 @@ class Muon(torch.optim.Optimizer):
 
 OPTIMISERS = {"adam": torch.optim.Adam, "muon": Muon}  # (parameters, lr) -> optimiser
 
+# %% ../nbs/92_train.ipynb #5c1e0a32
+def _check_start(seed):
+    "One state to begin with, (1, C, H, W), without a gradient; raises `TypeError` or `ValueError`."
+    if not isinstance(seed, Tensor) or seed.ndim != 4 or seed.shape[0] != 1:
+        raise ValueError(f"seed: got {_short(seed)}; expected a tensor (1, C, H, W)")
+    return check_state(seed, name="seed").detach()
+
+def _copies(name, seed, n):
+    try:
+        return seed.repeat(n, 1, 1, 1)
+    except (RuntimeError, MemoryError):
+        raise ValueError(f"{name}: got {n}; so many states do not fit into memory") from None
+
+def _check_tensors(tensors, like):
+    "Tensors by name, with the names and shapes of those that they replace; raises `TypeError` or `ValueError`."
+    if not isinstance(tensors, Mapping):
+        raise TypeError(f"tensors: got {_short(tensors)}; expected tensors by name")
+    for name in sorted(tensors.keys() | like.keys(), key=str):
+        got, want = tensors.get(name), like.get(name)
+        if want is None or not isinstance(got, Tensor) or got.shape != want.shape or got.is_complex():
+            shape = "nothing" if want is None else f"a tensor of shape {tuple(want.shape)}"
+            raise ValueError(f"tensors: {name} is {_short(got)}; expected {shape}")
+
 # %% ../nbs/92_train.ipynb #85c72212
 class SeedSource:
     "A source of starting states that always gives the same seed."
@@ -94,13 +147,11 @@ class SeedSource:
         self,
         seed: Tensor,  # (1, C, H, W)
     ):
-        if seed.ndim != 4 or seed.shape[0] != 1:
-            raise ValueError(f"seed: got shape {tuple(seed.shape)}; expected (1, C, H, W)")
-        self.seed = seed
+        self.seed = _check_start(seed)
 
     def sample(self, n, loss=None, generator=None):
         "`n` seeds, and no index: there are no slots to write back to."
-        return None, self.seed.repeat(n, 1, 1, 1)
+        return None, _copies("n", self.seed, check_count("n", n, 1, _MOST))
 
     def update(self, index, states): "Nothing is kept."
     def reset(self, index): "There is nothing to put back."
@@ -111,6 +162,7 @@ class SeedSource:
 
     def load_state_dict(self, tensors):
         "The reverse of `state_dict`."
+        _check_tensors(tensors, self.state_dict())
         self.seed = tensors["seed"].to(self.seed.device)
 
 # %% ../nbs/92_train.ipynb #33c43a2a
@@ -125,22 +177,76 @@ class History:
 
     def final(
         self,
-        last: int = 20,  # training steps to average over
+        last: int = 20,  # training steps to average over, 1 or more
     ) -> float:  # not a number before the first step
         "The mean loss at the end, over the steps whose loss was finite."
+        last = check_count("last", last, 1)
         losses = [loss for loss in self.losses[-last:] if math.isfinite(loss)]
         return sum(losses) / len(losses) if losses else math.nan
+
+# %% ../nbs/92_train.ipynb #5c1e0a33
+def _bare(model):
+    "The automaton itself, out of what `torch.compile` or a parallel module has wrapped around it."
+    inside = model
+    while isinstance(inside, nn.Module) and not isinstance(inside, NCAModel):
+        inside = getattr(inside, "_orig_mod", getattr(inside, "module", None))
+    if not isinstance(inside, NCAModel):
+        raise TypeError(f"model: got {type(model).__name__}; expected an NCAModel")
+    return inside
+
+def _learners(model):
+    "The weights that may change; raises `ValueError` where there is none, or one that is no number."
+    for name, p in model.named_parameters():
+        if not torch.isfinite(p).all(): raise ValueError(f"model: {name} holds NaN or infinite values")
+    learners = [p for p in model.parameters() if p.requires_grad]
+    if not learners: raise ValueError("model: all its weights are frozen; expected some with requires_grad")
+    return learners
+
+def _check_source(source, channels):
+    for method in ("sample", "update", "reset", "state_dict", "load_state_dict"):
+        if isinstance(source, type) or not callable(getattr(source, method, None)):
+            raise TypeError(f"source: got {_short(source)}; expected an object with a method {method}")
+    if getattr(source, "seed", None) is not None: check_state(source.seed, channels, "source.seed")
+    return source
+
+def _moves(make, parameters, lr):
+    "An optimiser of these parameters, made by the function; raises `TypeError` or `ValueError`."
+    made = make(parameters, lr)
+    if not isinstance(made, torch.optim.Optimizer):
+        raise TypeError(f"optimiser: the function gave {_short(made)}; expected a torch.optim.Optimizer")
+    held = {id(p) for group in made.param_groups for p in group["params"]}
+    if held != {id(p) for p in parameters}:
+        raise ValueError("optimiser: it does not move the parameters that it was given")
+    return made
+
+def _trial(make, parameters, lr):
+    "What an optimiser keeps of each parameter after a step, found out on copies; raises `TypeError`."
+    twins = [nn.Parameter(torch.zeros_like(p)) for p in parameters]
+    for p in twins: p.grad = torch.zeros_like(p)
+    made = _moves(make, twins, lr)
+    try:
+        made.step()
+    except Exception as e:
+        raise TypeError(f"optimiser: its step failed ({e}); expected one that needs no closure") from None
+    for p in twins:
+        for name, value in made.state[p].items():
+            if value is not None and not isinstance(value, Tensor):
+                raise TypeError(f"optimiser: it keeps {name} as {type(value).__name__}; expected tensors")
+    return [made.state[p] for p in twins]
 
 # %% ../nbs/92_train.ipynb #9fac421f
 class Run:
     "A training run while it lasts: what callbacks may look at."
     def __init__(self, model, source, loss, settings, guard, optimiser=torch.optim.Adam):
-        self.model, self.source, self.loss, self.settings = model, source, loss, settings
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.device = self.parameters[0].device
+        self.wrapped, self.model, self.settings = model, _bare(model), settings
+        self.source, self.loss = _check_source(source, self.model.channels), check_function("loss", loss)
+        self.parameters = _learners(self.model)
+        self.device, self.dtype = self.parameters[0].device, self.parameters[0].dtype
         self.generator = make_generator(settings["seed"], self.device)
-        self.make, self.optimiser = optimiser, optimiser(self.parameters, settings["lr"])
+        if optimiser not in OPTIMISERS.values(): _trial(optimiser, self.parameters, settings["lr"])
+        self.make, self.optimiser = optimiser, _moves(optimiser, self.parameters, settings["lr"])
         self.history, self.states, self.complete = History(), None, False
+        self.facts, self.lesson = None, {}  # what tells this run from others, where a checkpoint asks
         self.guard = Guard(self) if guard else None
 
     @property
@@ -161,11 +267,23 @@ class Run:
         return self.optimiser.param_groups[0]["lr"]
 
 # %% ../nbs/92_train.ipynb #206adeb3
+def _errors(loss, states):
+    "What the loss says of each state, (B,); raises `TypeError` or `ValueError` where it says no such thing."
+    errors = loss(states)
+    if not isinstance(errors, Tensor):
+        raise TypeError(f"loss: it gave {_short(errors)}; expected a tensor ({len(states)},)")
+    if not errors.is_floating_point():
+        raise TypeError(f"loss: it gave {errors.dtype}; expected floating point")
+    if errors.shape != (len(states),):
+        raise ValueError(f"loss: it gave shape {tuple(errors.shape)}; expected ({len(states)},), a number a state")
+    return errors
+
 def _take(run):
     "Copies of the weights and of the optimiser's memory, by name."
     taken = {f"model.{k}": v.detach().clone() for k, v in run.model.state_dict().items()}
     for i, p in enumerate(run.parameters):
-        taken |= {f"adam.{i}.{k}": v.detach().clone() for k, v in run.optimiser.state[p].items()}
+        memory = {k: v for k, v in run.optimiser.state[p].items() if v is not None}
+        taken |= {f"adam.{i}.{k}": v.detach().clone() for k, v in memory.items()}
     return taken
 
 def _put(run, taken):
@@ -184,9 +302,12 @@ class Guard:
 
     def __init__(self, run):
         self.kept = [_take(run)]  # the two last healthy copies, the older one first
-        self.scale, self.healthy, self.failures = 1.0, 0, 0
+        self.scale, self.healthy, self.failures, self.nothing = 1.0, 0, 0, math.inf
         seed = getattr(run.source, "seed", None)  # a source of your own may have none
-        self.nothing = math.inf if seed is None else run.loss(seed.to(run.device)).max().item()
+        if seed is None: return
+        self.nothing = _errors(run.loss, seed.to(run.device)).max().item()
+        if not math.isfinite(self.nothing):
+            raise ValueError(f"loss: it gave {self.nothing} for the seed; expected a finite number")
 
     def judge(self, run, states, errors):
         "Which states are lost, (B,) bool, and why nothing may be learned from them; None if it may."
@@ -239,8 +360,7 @@ class EarlyStop(Callback):
         self,
         below: float,  # the loss to reach
     ):
-        check_number("stop_at", below)
-        self.below = below
+        self.below = check_number("stop_at", below)
 
     def after_step(self, run):
         if run.step >= 20 and run.history.final() < self.below: raise StopTraining
@@ -253,7 +373,7 @@ class CSVLog(Callback):
         self,
         path: str | Path,  # replaced if it exists
     ):
-        self.path, self.file = Path(path), None
+        self.path, self.file = check_path("path", path), None
 
     def before_fit(self, run):
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -261,6 +381,7 @@ class CSVLog(Callback):
         self.writer = csv.writer(self.file)
         self.writer.writerow(["step", "loss", "lr", "event"])
         for step, loss in enumerate(run.history.losses): self.writer.writerow([step, loss, "", events.get(step, "")])
+        self.file.flush()
 
     def after_step(self, run):
         step, events = run.step - 1, run.history.events
@@ -279,11 +400,13 @@ class TensorBoardLog(Callback):
         folder: str | Path,  # where TensorBoard looks
         every: int = 100,  # training steps between two pictures
     ):
-        check_count("every", every, 1)
+        self.every, self.writer = check_count("every", every, 1), None
+        if not isinstance(folder, (str, os.PathLike)):
+            raise TypeError(f"folder: got {_short(folder)}; expected the path of a folder")
+        self.path = check_path("folder", Path(folder) / "events").parent
         try: from torch.utils.tensorboard import SummaryWriter
         except ImportError as e: raise ImportError("TensorBoardLog needs a package: pip install tensorboard") from e
         self.make = lambda step: SummaryWriter(str(folder), purge_step=step or None)
-        self.every, self.writer = every, None
 
     def before_fit(self, run): self.writer = self.make(run.step)
 
@@ -299,23 +422,38 @@ class TensorBoardLog(Callback):
 
 # %% ../nbs/92_train.ipynb #ffc51f87
 class Preview(Callback):
-    "Show a run while it goes: a picture in a notebook, a bar in a terminal."
+    "Show a run while it goes: a picture in a notebook, a bar in a terminal. If it fails, the run goes on without."
     order = 1
 
     def __init__(
         self,
-        every: float = 2.5,  # seconds between two pictures
+        every: float = 2.5,  # seconds between two pictures, 0 or more
     ):
-        from IPython import get_ipython
-        shell = get_ipython()
+        self.every, shell = check_number("every", every, 0), None
+        with suppress(ImportError):
+            from IPython import get_ipython
+            shell = get_ipython()
         self.notebook = shell is not None and hasattr(shell, "kernel")
-        self.every, self.shown, self.handle, self.bar, self.told = every, 0.0, None, None, 0
+        self.shown, self.handle, self.bar, self.told, self.failed = 0.0, None, None, 0, False
 
-    def before_fit(self, run):
+    def _try(self, part, *args):
+        if self.failed: return
+        try:
+            part(*args)
+        except Exception as e:
+            self.failed = True
+            # where warnings are errors, this one is none
+            with suppress(Warning): warnings.warn(f"no more preview, the training goes on: {e!r}", stacklevel=3)
+
+    def before_fit(self, run): self._try(self._begin, run)
+    def after_step(self, run): self._try(self._show, run)
+    def after_fit(self, run): self._try(self._end, run)
+
+    def _begin(self, run):
         if not self.notebook: self.bar = tqdm(total=run.settings["steps"], initial=run.step, unit="step")
         self.told = len(run.history.events)
 
-    def after_step(self, run, done=False):
+    def _show(self, run, done=False):
         if self.bar is not None:
             for step, event in run.history.events[self.told:]: self.bar.write(f"step {step}: {event}")
             self.told = len(run.history.events)
@@ -327,8 +465,8 @@ class Preview(Callback):
             if self.handle: self.handle.update(figure)
             else: self.handle = display(figure, display_id=True)
 
-    def after_fit(self, run):
-        self.after_step(run, done=True)
+    def _end(self, run):
+        self._show(run, done=True)
         if self.bar is not None: self.bar.close()
 
     def _figure(self, run):
@@ -347,63 +485,290 @@ class Preview(Callback):
         return fig
 
 # %% ../nbs/92_train.ipynb #afb4b864
-_FORMAT = "nca_tutorial run 1"
+_FORMAT, _FIRST = "nca_tutorial run 2", "nca_tutorial run 1"
 
-def _facts(run):
-    "What must agree before a run may go on from a checkpoint."
-    model = {k: getattr(run.model, k) for k in _SETTINGS}
-    return json.loads(json.dumps(dict(format=_FORMAT, settings=run.settings, model=model, guard=run.guard is not None)))
+def _digest(*tensors, text=""):
+    "A short text that is another one if a single number, a shape or a type is."
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    for t in tensors:
+        t = t.detach().cpu().contiguous()
+        digest.update(f"{t.dtype} {tuple(t.shape)} ".encode())
+        digest.update(t.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
-def _memory(loss): return loss.state_dict() if hasattr(loss, "state_dict") else {}   # dice of its own, for one
+def _described(value, depth=4):
+    "A function with its parameters, or a plain value, as a text that is the same in every session."
+    if isinstance(value, Tensor): return f"tensor {_digest(value)}"
+    if isinstance(value, (np.generic, np.ndarray)): return _described(value.tolist(), depth)
+    if value is None or isinstance(value, (bool, int, float, str)): return repr(value)
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    if isinstance(value, tuple): name, parts = "", value
+    elif isinstance(value, partial): parts = [value.func, *value.args, *sorted(value.keywords.items())]
+    else:  # lists and the like may change on the way: their names are enough
+        cells = getattr(value, "__closure__", None) or ()
+        parts = [*(getattr(value, "__defaults__", None) or ()), *(cell.cell_contents for cell in cells)]
+    if not depth: return name or "..."
+    inside = ", ".join(_described(part, depth - 1) for part in parts)
+    return f"{name}({inside})" if parts else name or "()"
+
+def _more(name, thing):
+    "What a source or a loss says of itself, beyond what can be seen from outside."
+    identity = getattr(thing, "identity", {})
+    try:
+        return dict(json.loads(json.dumps(identity)))
+    except (TypeError, ValueError, RecursionError):
+        raise TypeError(f"{name}: its identity is {_short(identity)}; expected a dictionary of plain values") from None
+
+def _tensors_of(name, thing):
+    "What a source or a loss wants to have kept, by name."
+    kept = thing.state_dict()
+    if not isinstance(kept, Mapping) or not all(isinstance(v, Tensor) for v in kept.values()):
+        raise TypeError(f"{name}: its state_dict gave {_short(kept)}; expected tensors by name")
+    if not callable(getattr(thing, "load_state_dict", None)):
+        raise TypeError(f"{name}: it has a state_dict and no load_state_dict; expected both")
+    return kept
+
+def _memory(loss): return _tensors_of("loss", loss) if hasattr(loss, "state_dict") else {}   # dice, for one
+
+@contextmanager
+def _other_dice(run):
+    "Inside, the loss may throw its dice; afterwards all dice lie as they lay before."
+    memory = {k: v.clone() for k, v in _memory(run.loss).items()}
+    with torch.random.fork_rng([run.device] if run.device.type == "cuda" else []):
+        torch.default_generator.manual_seed(0)
+        if run.device.type == "cuda": torch.cuda.manual_seed(0)
+        try:
+            yield
+        finally:
+            if memory: run.loss.load_state_dict(memory)
+
+_NO_SLOPE = "loss: it gives no gradient to learn from; expected one that depends on the states, nothing detached"
+
+def _lesson(run, shape):
+    "What the loss asks for, seen at fixed states: its mean slope in each cell (C, H, W), and its values (B,)."
+    size = (run.settings["batch"], *shape)
+    ramp = torch.arange(math.prod(size), dtype=torch.float64)
+    # multiples of the golden ratio: spread evenly, without any dice
+    states = ramp.mul(0.6180339887498949).remainder(1).sub(0.25).view(size).to(run.device, run.dtype).requires_grad_()
+    with _other_dice(run), torch.enable_grad():
+        errors = _errors(run.loss, states.clone())
+        if not errors.requires_grad: raise ValueError(_NO_SLOPE)
+        slope, *others = torch.autograd.grad(errors.sum(), [states, *run.parameters], allow_unused=True)
+    if slope is None: raise ValueError(_NO_SLOPE)
+    # a loss that looks at the weights, too, has other values with other weights
+    if any(other is not None for other in others): errors = torch.zeros_like(errors)
+    return {"slope": slope.mean(0).cpu(), "values": errors.detach().cpu()}
+
+def _same_lesson(one, other):
+    "Whether two losses ask for the same, up to rounding."
+    if one["slope"].shape != other["slope"].shape: return False
+    typical = one["slope"].square().mean().sqrt().nan_to_num().item()
+    alike = torch.allclose(one["slope"], other["slope"], rtol=0, atol=2e-3 * typical, equal_nan=True)
+    return alike and torch.allclose(one["values"], other["values"], rtol=2e-5, atol=0, equal_nan=True)
+
+def _identify(run):
+    "Fill in what tells this run from others; what the loss asks for is known as soon as a shape of states is."
+    if run.facts is None:
+        seed = getattr(run.source, "seed", None)
+        learners = [name for name, p in run.model.named_parameters() if p.requires_grad]
+        model = {k: getattr(run.model, k) for k in _SETTINGS}
+        model |= dict(kind=type(run.model).__name__, learning=learners)
+        source = dict(kind=type(run.source).__name__, start=None if seed is None else _digest(seed))
+        facts = dict(format=_FORMAT, settings=run.settings, model=model, guard=run.guard is not None,
+                     source=source | _more("source", run.source), loss=_more("loss", run.loss))
+        run.facts = json.loads(json.dumps(facts))
+    known = getattr(run.source, "seed", None) if run.states is None else run.states
+    if not run.lesson and known is not None:
+        dice = {f"loss.{k}": v.detach().clone() for k, v in _memory(run.loss).items()}
+        run.lesson = _lesson(run, known.shape[1:]) | dice
+
+def _tensors(run):
+    "All numbers of a run, by name."
+    tensors = _take(run) | {f"source.{k}": v for k, v in _tensors_of("source", run.source).items()}
+    tensors |= {f"loss.{k}": v for k, v in _memory(run.loss).items()}
+    if run.guard:
+        tensors["guard.nothing"] = torch.tensor(run.guard.nothing, dtype=torch.float64)
+        for n, kept in enumerate(run.guard.kept): tensors |= {f"kept.{n}.{k}": v for k, v in kept.items()}
+    return tensors | {"losses": torch.tensor(run.history.losses, dtype=torch.float64), "dice": run.generator.get_state()}
+
+def _record(run):
+    "The rest of what a run has done."
+    record = dict(seconds=run.history.seconds, events=run.history.events, reseeded=run.history.reseeded)
+    if run.guard: record["guard"] = [run.guard.scale, run.guard.healthy, run.guard.failures, run.guard.nothing]
+    return json.loads(json.dumps(record))
+
+def _checksum(tensors, facts, record):
+    # the first checkpoints held three numbers of the guard; the fourth lies among the tensors
+    record = record | {"guard": record.get("guard", [])[:3]}
+    names = sorted(tensors)
+    return _digest(*(tensors[k] for k in names), text=json.dumps([names, facts, record], sort_keys=True))
 
 def _pack(run):
     "A run as the bytes of a safetensors file."
-    tensors = _take(run) | {f"source.{k}": v for k, v in run.source.state_dict().items()}
-    tensors |= {f"loss.{k}": v for k, v in _memory(run.loss).items()}
-    record = dict(seconds=run.history.seconds, events=run.history.events, reseeded=run.history.reseeded)
-    if run.guard:
-        record["guard"] = [run.guard.scale, run.guard.healthy, run.guard.failures, run.guard.nothing]
-        for n, kept in enumerate(run.guard.kept): tensors |= {f"kept.{n}.{k}": v for k, v in kept.items()}
-    tensors |= {"losses": torch.tensor(run.history.losses, dtype=torch.float64), "dice": run.generator.get_state()}
+    _identify(run)
+    tensors, facts, record = _tensors(run), run.facts, _record(run)
+    # the dice of the loss when it was asked, where they have moved since then
+    tensors |= {f"lesson.{k}": v for k, v in run.lesson.items() if k not in tensors or not v.equal(tensors[k])}
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    return save_safetensors(tensors, {k: json.dumps(v) for k, v in dict(facts=_facts(run), record=record).items()})
+    notes = dict(facts=facts, record=record, sum=_checksum(tensors, facts, record))
+    return save_safetensors(tensors, {k: json.dumps(v) for k, v in notes.items()})
 
 # %% ../nbs/92_train.ipynb #6041b26c
-def _need(run, got):
-    "The shapes that a checkpoint of this run must hold; an optimiser has no memory before its first step."
-    model = {f"model.{k}": tuple(v.shape) for k, v in run.model.state_dict().items()}
-    twins = [nn.Parameter(torch.zeros_like(p)) for p in run.parameters]
-    for p in twins: p.grad = torch.zeros_like(p)
-    probe = run.make(twins, run.settings["lr"])
-    probe.step()
-    memory = {f"adam.{i}.{k}": tuple(v.shape) for i, p in enumerate(twins) for k, v in probe.state[p].items()}
-    need = {f"source.{k}": tuple(v.shape) for k, v in run.source.state_dict().items()}
-    need |= {f"loss.{k}": tuple(v.shape) for k, v in _memory(run.loss).items()}
-    need |= {"dice": tuple(run.generator.get_state().shape), "losses": got.get("losses", (0,))}
+def _need(run, got, first):
+    "Shape and type of each tensor that a checkpoint of this run must hold; an optimiser has no memory before its first step."
+    form = lambda tensors, name="": {f"{name}{k}": (tuple(v.shape), v.dtype) for k, v in tensors.items()}
+    model, loss = form(run.model.state_dict(), "model."), _memory(run.loss)
+    memory = _trial(run.make, run.parameters, run.settings["lr"])
+    need = form(run.source.state_dict(), "source.") | form(loss, "loss.") | form({"dice": run.generator.get_state()})
+    need["losses"] = (got["losses"][0] if len(got.get("losses", [()])[0]) == 1 else "one row"), torch.float64
     copies = ["", "kept.0.", *(["kept.1."] if any(k.startswith("kept.1.") for k in got) else [])] if run.guard else [""]
     for copy in copies:
-        began = any(k.startswith(f"{copy}adam.") for k in got)
-        need |= {copy + k: v for k, v in (model | (memory if began else {})).items()}
+        need |= {copy + k: v for k, v in model.items()}
+        for i, kept in enumerate(memory):
+            name = f"{copy}adam.{i}."
+            if any(k.startswith(name) for k in got):
+                need |= form({k: v for k, v in kept.items() if v is not None}, name)
+    if run.guard and not first: need["guard.nothing"] = (), torch.float64
+    if "lesson.slope" in got or (run.lesson and not first):
+        shape = run.lesson["slope"].shape if run.lesson else got["lesson.slope"][0]
+        need["lesson.slope"], need["lesson.values"] = (tuple(shape), run.dtype), ((run.settings["batch"],), run.dtype)
+        need |= {k: v for k, v in form(loss, "lesson.loss.").items() if k in got}
     return need
 
-def _read(path, run):
-    "Tensors and record of a checkpoint that belongs to this run, or a `ValueError` that says what is wrong."
+def _is_number(value, least, most):
+    return type(value) in (int, float) and least <= value <= most
+
+def _sound(record, guarded):
+    "Whether a record holds what a run leaves in it, within bounds."
+    events, guard, far = record.get("events"), record.get("guard", []), 2**53
+    if not _is_number(record.get("seconds"), 0, 1e18) or not isinstance(events, list): return False
+    for event in events:
+        if not isinstance(event, list) or len(event) != 2 or type(event[0]) is not int: return False
+        if not 0 <= event[0] < far or not isinstance(event[1], str): return False
+    if type(record.get("reseeded")) is not int or not 0 <= record["reseeded"] < far: return False
+    if not guarded: return "guard" not in record
+    if not isinstance(guard, list) or len(guard) not in (3, 4): return False
+    scale, *counts = guard[:3]
+    nothing = guard[3:] or [math.inf]
+    whole = all(type(count) is int and 0 <= count < far for count in counts)
+    return whole and _is_number(scale, 0, 1) and _is_number(nothing[0], -math.inf, math.inf)
+
+def _contents(path):
+    "Tensors and notes of a checkpoint as they stand in the file, or a `ValueError` that says what is wrong."
+    if not path.is_file(): raise ValueError(f"checkpoint {str(path)!r} is a folder, a device or a pipe; expected a file")
     try:
         with safe_open(path, "pt") as f: tensors, notes = {k: f.get_tensor(k).clone() for k in f.keys()}, f.metadata()
+    except OSError:
+        raise
+    except Exception as e:
+        raise ValueError(f"checkpoint {str(path)!r} is damaged or no checkpoint: {_short(e)}") from None
+    try:
         facts, record = (dict(json.loads(notes[k])) for k in ("facts", "record"))
-    except SafetensorError as e:
-        raise ValueError(f"checkpoint {str(path)!r} is damaged or no checkpoint: {e}") from None
-    except (TypeError, KeyError, ValueError):
+        total = json.loads(notes["sum"]) if "sum" in notes else None
+    except (TypeError, KeyError, ValueError, RecursionError):
         raise ValueError(f"checkpoint {str(path)!r} is a safetensors file, but not of a training run") from None
-    want, got = _facts(run), {k: tuple(v.shape) for k, v in tensors.items()}
-    for part in want:
-        if facts.get(part) != want[part]:
-            raise ValueError(f"checkpoint {str(path)!r} is of another run: {part} {facts.get(part)}, here {want[part]}")
-    need = _need(run, got)
+    if facts.get("format") == _FIRST and total is None: return tensors, facts, record
+    if facts.get("format") not in (_FORMAT, _FIRST):
+        raise ValueError(f"checkpoint {str(path)!r} is of a kind that is not read here: {_short(facts.get('format'))}")
+    rewritten = {k: json.dumps(v) for k, v in dict(facts=facts, record=record, sum=total).items()}
+    try:
+        whole = rewritten == notes and total == _checksum(tensors, facts, record)
+    except (TypeError, KeyError, RuntimeError):
+        whole = False
+    if not whole: raise ValueError(f"checkpoint {str(path)!r} is damaged: its checksum does not fit")
+    return tensors, facts, record
+
+def _differences(there, here):
+    "Where the facts of two runs differ, in words."
+    found = []
+    for part in sorted(here):
+        a, b = there.get(part), here[part]
+        if a == b: continue
+        if not isinstance(a, dict) or not isinstance(b, dict): a, b = {"it is": a}, {"it is": b}
+        words = []
+        for k in sorted(a.keys() | b.keys()):
+            old, new = (_short(x[k]) if k in x else "nothing" for x in (a, b))
+            if a.get(k) != b.get(k): words.append(k if k == "start" else f"{k} {old} there, {new} here")
+        found.append(f"{part} {'differ' if part == 'settings' else 'differs'} ({'; '.join(words)})")
+    return ", ".join(found)
+
+def _known(facts, first):
+    "What can be compared; the first checkpoints knew less."
+    if not first: return {part: value for part, value in facts.items() if part != "format"}
+    return dict(settings=facts["settings"], model={k: facts["model"][k] for k in _SETTINGS}, guard=facts["guard"])
+
+def _check_facts(path, there, run, extend):
+    "That a checkpoint is of this run; with `extend` it may have been meant for fewer steps."
+    first, here = there["format"] == _FIRST, run.facts
+    steps, more = here["settings"]["steps"], False
+    if isinstance(settings := there.get("settings"), dict) and type(settings.get("steps")) is int:
+        more = settings["steps"] < steps
+        if extend and more: there = there | {"settings": settings | {"steps": steps}}
+    if differences := _differences(there, _known(here, first)):
+        hint = "; for more steps of the same, Checkpoint(path, extend=True)" if more and not extend else ""
+        raise ValueError(f"checkpoint {str(path)!r} is of another run: {differences}; "
+                         f"start another file or remove this one{hint}")
+    if first: warnings.warn(f"checkpoint {str(path)!r} does not say what its run learns and has no checksum: "
+                            "make sure that loss and source are the same", stacklevel=2)
+
+def _check_tensors_of(path, tensors, record, run, first):
+    "That a checkpoint holds the tensors and the record of this run, and that they make sense."
+    got = {k: (tuple(v.shape), v.dtype) for k, v in tensors.items()}
+    need = _need(run, got, first)
     if wrong := sorted(k for k in got.keys() | need.keys() if got.get(k) != need.get(k)):
-        raise ValueError(f"checkpoint {str(path)!r} is not whole: {wrong[0]} has shape {got.get(wrong[0])}, "
-                         f"expected {need.get(wrong[0])}")
+        is_there, wanted = (" ".join(map(str, of[wrong[0]])) if wrong[0] in of else "none" for of in (got, need))
+        raise ValueError(f"checkpoint {str(path)!r} is not whole: {wrong[0]} has shape {is_there}, expected {wanted}")
+    for name, value in tensors.items():
+        if name.startswith(("model.", "adam.", "kept.")) and not torch.isfinite(value).all():
+            raise ValueError(f"checkpoint {str(path)!r} holds NaN or infinite values in {name}")
+    sound = _sound(record, run.guard is not None) and len(tensors["losses"]) <= run.settings["steps"]
+    if sound and "guard.nothing" in tensors:
+        sound = record["guard"][3:] in ([], [tensors["guard.nothing"].item()])
+    if not sound: raise ValueError(f"checkpoint {str(path)!r} holds a record that no run leaves: {_short(record)}")
+    try:
+        torch.Generator(run.device).set_state(tensors["dice"])
+    except (RuntimeError, TypeError):
+        raise ValueError(f"checkpoint {str(path)!r} holds dice that are none") from None
+
+def _check_lesson(path, tensors, run):
+    "That the loss of this run asks for what the loss of the checkpoint's run asked for."
+    if "lesson.slope" not in tensors: return
+    part = lambda name: {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
+    there, dice = part("lesson."), part("loss.") | part("lesson.loss.")
+    if dice:
+        with _other_dice(run):
+            run.loss.load_state_dict(dice)
+            here = _lesson(run, there["slope"].shape)
+    else: here = run.lesson or _lesson(run, there["slope"].shape)
+    if not _same_lesson(here, there):
+        raise ValueError(f"checkpoint {str(path)!r} is of another run: it learns another target (the loss differs); "
+                         "start another file or remove this one")
+    run.lesson = {k: there[k] for k in ("slope", "values")} | {f"loss.{k}": v for k, v in dice.items()}
+
+def _read(path, run, extend=False):
+    "Tensors and record of a checkpoint that belongs to this run, or a `ValueError` that says what is wrong."
+    tensors, facts, record = _contents(path)
+    _check_facts(path, facts, run, extend)
+    _check_tensors_of(path, tensors, record, run, facts["format"] == _FIRST)
+    try:
+        _check_lesson(path, tensors, run)
+    except RuntimeError as e:
+        raise ValueError(f"checkpoint {str(path)!r}: the loss does not take its dice back ({e})") from None
     return tensors, record
+
+def _restore(run, tensors, record):
+    "The reverse of `_tensors` and `_record`."
+    part = lambda name: {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
+    _put(run, tensors)
+    run.generator.set_state(tensors["dice"])
+    run.history.losses, run.history.seconds = tensors["losses"].tolist(), record["seconds"]
+    run.history.events, run.history.reseeded = [tuple(e) for e in record["events"]], record["reseeded"]
+    if run.guard:
+        run.guard.scale, run.guard.healthy, run.guard.failures, *nothing = record["guard"]
+        if nothing: run.guard.nothing = nothing[0]            # the first checkpoints did not hold it
+        run.guard.kept = [kept for n in (0, 1) if (kept := part(f"kept.{n}."))]
+    if _memory(run.loss): run.loss.load_state_dict(part("loss."))
+    run.source.load_state_dict(part("source."))
 
 # %% ../nbs/92_train.ipynb #c58e611c
 class Checkpoint(Callback):
@@ -414,30 +779,28 @@ class Checkpoint(Callback):
         self,
         path: str | Path,  # a .safetensors file; its folder is made if it does not exist
         every: int = 100,  # training steps between two checkpoints, 1 or more
+        extend: bool = False,  # also go on with a run that was to have fewer steps and is the same otherwise
     ):
-        check_count("every", every, 1)
-        self.path, self.every, self.saved = Path(path), every, None
-        if self.path.is_dir(): raise IsADirectoryError(f"path: {str(path)!r} is a folder; expected a file")
+        self.every, self.extend, self.saved = check_count("every", every, 1), _check_flag("extend", extend), None
+        self.path = check_path("path", path)
 
     def before_fit(self, run):
-        if not self.path.exists(): return
-        tensors, record = _read(self.path, run)
-        part = lambda name: {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
-        _put(run, tensors)
-        run.source.load_state_dict(part("source."))
-        if _memory(run.loss): run.loss.load_state_dict(part("loss."))
-        run.generator.set_state(tensors["dice"])
-        run.history.losses, run.history.seconds = tensors["losses"].tolist(), record["seconds"]
-        run.history.events, run.history.reseeded = [tuple(e) for e in record["events"]], record["reseeded"]
-        if run.guard:
-            run.guard.scale, run.guard.healthy, run.guard.failures, *nothing = record["guard"]
-            if nothing: run.guard.nothing = nothing[0]            # the first checkpoints did not hold it
-            run.guard.kept = [kept for n in (0, 1) if (kept := part(f"kept.{n}."))]
+        _identify(run)
+        self.saved = None
+        if not os.path.lexists(self.path): return
+        tensors, record = _read(self.path, run, self.extend)
+        before = {k: v.detach().clone() for k, v in _tensors(run).items()}, _record(run)
+        try:
+            _restore(run, tensors, record)
+        except BaseException as e:
+            with suppress(Exception): _restore(run, *before)
+            if not isinstance(e, Exception): raise
+            raise ValueError(f"checkpoint {str(self.path)!r} cannot be put back: {_short(e)}") from e
         self.saved = run.step
 
     def save(self, run):
         "Write the file, completely or not at all."
-        write_files(self.path.parent, {self.path.name: _pack(run)})
+        write_file(self.path, _pack(run))
         self.saved = run.step
 
     def after_step(self, run):
@@ -447,24 +810,47 @@ class Checkpoint(Callback):
         if run.complete and self.saved != run.step: self.save(run)
 
 # %% ../nbs/92_train.ipynb #f37c91a4
+def _drawn(run):
+    "Slots and starting states, as the source gives them; raises `TypeError` or `ValueError` where they are none."
+    batch = run.settings["batch"]
+    drawn = run.source.sample(batch, run.loss, run.generator)
+    if not isinstance(drawn, (tuple, list)) or len(drawn) != 2:
+        raise TypeError(f"source: its sample gave {_short(drawn)}; expected a pair, index and states")
+    index, states = drawn
+    check_state(states, run.model.channels, "source")
+    if len(states) != batch: raise ValueError(f"source: it gave {len(states)} states; expected {batch}")
+    if index is None: return index, states
+    if not isinstance(index, Tensor) or index.dtype not in _WHOLE:
+        raise TypeError(f"source: its index is {_short(index)}; expected a tensor of whole numbers or None")
+    if index.shape != (batch,): raise ValueError(f"source: its index has shape {tuple(index.shape)}; expected ({batch},)")
+    return index, states
+
+def _learn(run, error):
+    "One step of the optimiser along the slope of the error; what is wrong with that slope, if it leads nowhere."
+    run.optimiser.zero_grad()
+    if error.requires_grad: error.backward()
+    slopes = [p.grad for p in run.parameters if p.grad is not None]
+    if not slopes: raise ValueError(_NO_SLOPE)
+    normalise_gradients(run.parameters)
+    if not torch.stack([slope.sum() for slope in slopes]).isfinite().all(): return "gradient not finite"
+    run.optimiser.step()
+
 def _training_step(run):
     "Sample, live, compare, correct; the guard may refuse the outcome."
     batch, (shortest, longest) = run.settings["batch"], run.settings["rollout"]
     for group in run.optimiser.param_groups: group["lr"] = run.lr
-    index, states = run.source.sample(batch, run.loss, run.generator)
+    index, states = _drawn(run)
     length = int(torch.randint(shortest, longest + 1, (), generator=run.generator, device=run.device))
-    states = run.model(states.to(run.device), length, run.generator)
-    errors = run.loss(states)
+    states = run.wrapped(states.to(run.device, run.dtype), length, run.generator)
+    errors = _errors(run.loss, states)
     error, run.states = errors.mean(), states.detach()
     lost, why = run.guard.judge(run, run.states, errors.detach()) if run.guard else (torch.zeros(batch).bool(), None)
-    if why: run.guard.step_back(run, why)
-    elif not torch.isfinite(error):
+    if not why and not torch.isfinite(error):
         raise FloatingPointError(f"loss: not finite at training step {run.step}; lower lr or change seed")
-    else:
-        run.optimiser.zero_grad()
-        error.backward()
-        normalise_gradients(run.parameters)
-        run.optimiser.step()
+    if not why: why = _learn(run, error)
+    if why and not run.guard:
+        raise FloatingPointError(f"loss: {why} at training step {run.step}; lower lr or change seed")
+    if why: run.guard.step_back(run, why)
     run.source.update(index, run.states)
     if index is not None and lost.any():
         run.source.reset(index[lost.to(index.device)])
@@ -472,16 +858,89 @@ def _training_step(run):
     if run.guard and not why: run.guard.keep(run, error.item())
     run.history.losses.append(error.item())
 
+# %% ../nbs/92_train.ipynb #5c1e0a34
+def _check_rollout(rollout):
+    "Fewest and most automaton steps, from a pair or from one number for both."
+    try:
+        pair = tuple(rollout)
+    except TypeError:
+        pair = rollout, rollout
+    if len(pair) != 2: raise ValueError(f"rollout: got {_short(rollout)}; expected the fewest and the most steps")
+    shortest = check_count("rollout", pair[0], 1, _MOST)
+    return shortest, check_count("rollout", pair[1], shortest, _MOST)
+
+def _check_drops(lr_drops):
+    "When the learning rate drops and how far, as pairs of plain numbers."
+    try:
+        pairs = [tuple(pair) for pair in lr_drops]
+    except TypeError:
+        pairs = [()]
+    if any(len(pair) != 2 for pair in pairs):
+        raise TypeError(f"lr_drops: got {_short(lr_drops)}; expected pairs (share of the steps, factor)")
+    drops, last = [], 0
+    for share, factor in pairs:
+        last = check_number("lr_drops, share of the steps in order", share, last, 1)
+        drops.append((last, check_number("lr_drops, factor", factor, above=0, most=1)))
+    return tuple(drops)
+
+def _check_optimiser(optimiser):
+    "The function that makes it."
+    if callable(optimiser): return optimiser
+    if not isinstance(optimiser, str):
+        raise TypeError(f"optimiser: got {_short(optimiser)}; expected a function or one of {', '.join(OPTIMISERS)}")
+    if optimiser not in OPTIMISERS:
+        raise ValueError(f"optimiser: got {optimiser!r}; expected a function or one of {', '.join(OPTIMISERS)}")
+    return OPTIMISERS[optimiser]
+
+def _check_callbacks(callbacks):
+    "Callbacks as a list: no two the same, no two that write to one place."
+    if isinstance(callbacks, (str, Mapping, type)) or not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks: got {_short(callbacks)}; expected a list of callbacks")
+    callbacks, places = list(callbacks), []
+    for c in callbacks:
+        known = all(callable(getattr(c, moment, None)) for moment in ("before_fit", "after_step", "after_fit"))
+        if isinstance(c, type) or not known or not isinstance(getattr(c, "order", 0), Real):
+            raise TypeError(f"callbacks: got {_short(c)} among them; expected objects such as Checkpoint(path)")
+        if isinstance(getattr(c, "path", None), (str, os.PathLike)): places.append(os.path.realpath(c.path))
+    if len({id(c) for c in callbacks}) < len(callbacks):
+        raise ValueError("callbacks: one of them is there twice; expected each once")
+    for place in places:
+        if places.count(place) > 1: raise ValueError(f"callbacks: two of them write {place!r}; expected one")
+    return callbacks
+
+def _check_batch(source, batch):
+    "A source may say in `check_draw` what it cannot give."
+    if not hasattr(source, "check_draw"): return
+    try:
+        source.check_draw(batch)
+    except ValueError as e:
+        raise ValueError(f"batch: too many for the source ({e})") from None
+
+def _tell_all(callbacks, moment, run):
+    "Call all of them, whatever one of them does; then raise what the first failure was, or that one wants to stop."
+    failure, stop = None, False
+    for c in callbacks:
+        try:
+            getattr(c, moment)(run)
+        except StopTraining:
+            stop = True
+        except BaseException as e:
+            failure = failure or e
+            # a checkpoint that is refused comes before a log that is written anew
+            if moment == "before_fit": break
+    if failure: raise failure
+    if stop and moment != "after_fit": raise StopTraining
+
 # %% ../nbs/92_train.ipynb #c337a05f
 def train(
-    model: NCAModel,  # trained in place
+    model: NCAModel,  # trained in place; it may be wrapped by `torch.compile` or a parallel module
     source,  # where starting states come from: a `SeedSource`, a `SamplePool` or your own with the same methods
     loss: Callable,  # states (B, C, H, W) -> (B,), finite
     steps: int = 8000,  # training steps, 0 or more
     batch: int = 8,  # creatures a step, 1 or more
-    rollout: tuple[int, int] = (64, 95),  # fewest and most automaton steps before the loss, both included
+    rollout: tuple[int, int] = (64, 95),  # fewest and most automaton steps before the loss; one number for both
     lr: float = 2e-3,  # learning rate of the optimiser, above 0
-    lr_drops: Sequence[tuple[float, float]] = ((0.25, 0.1),),  # (share of the steps done, factor) pairs
+    lr_drops: Sequence[tuple[float, float]] = ((0.25, 0.1),),  # pairs: share of the steps done, factor of 1 or less
     seed: int = 0,  # of every random choice in training
     progress: bool = True,  # show loss and creatures on the way
     stop_at: float | None = None,  # end early once the mean loss of the last 20 steps is below this
@@ -490,30 +949,29 @@ def train(
     optimiser: str | Callable = "adam",  # of `OPTIMISERS`, or (parameters, lr) -> optimiser
 ) -> History:
     "Train through rollouts (Mordvintsev et al. 2020, Experiments 1 to 3); Ctrl-C keeps what was learned."
-    check_count("steps", steps, 0)
-    check_count("batch", batch, 1)
-    check_seed(seed)
-    check_count("rollout", rollout[0], 1)
-    check_count("rollout", rollout[1], rollout[0])
-    check_number("lr", lr)
-    if lr <= 0: raise ValueError(f"lr: got {lr}; expected more than 0")
-    settings = dict(steps=steps, batch=batch, rollout=tuple(rollout), lr=lr, lr_drops=tuple(lr_drops), seed=seed)
-    if not callable(optimiser) and optimiser not in OPTIMISERS:
-        raise ValueError(f"optimiser: got {optimiser!r}; expected a function or one of {', '.join(OPTIMISERS)}")
-    if optimiser != "adam": settings["optimiser"] = getattr(optimiser, "__name__", str(optimiser))
-    run = Run(model, source, loss, settings, guard, OPTIMISERS.get(optimiser, optimiser))
-    callbacks = [*callbacks, *([EarlyStop(stop_at)] if stop_at is not None else []), *([Preview()] if progress else [])]
-    callbacks = sorted(callbacks, key=lambda c: c.order)
+    settings = dict(steps=check_count("steps", steps, 0, _MOST), batch=check_count("batch", batch, 1, _MOST),
+                    rollout=_check_rollout(rollout), lr=check_number("lr", lr, above=0),
+                    lr_drops=_check_drops(lr_drops), seed=check_seed(seed))
+    make = _check_optimiser(optimiser)
+    if optimiser != "adam": settings["optimiser"] = optimiser if isinstance(optimiser, str) else _described(optimiser)
+    callbacks = _check_callbacks(callbacks)
+    if stop_at is not None: callbacks.append(EarlyStop(stop_at))
+    if _check_flag("progress", progress): callbacks.append(Preview())
+    callbacks.sort(key=lambda c: getattr(c, "order", 0))
+    run = Run(model, source, loss, settings, _check_flag("guard", guard), make)
+    _check_batch(source, settings["batch"])
     try:
-        for c in callbacks: c.before_fit(run)
+        _tell_all(callbacks, "before_fit", run)
         started = time.time() - run.history.seconds
-        while run.step < steps:
+        while run.step < settings["steps"]:
             _training_step(run)
             run.history.seconds = time.time() - started
-            for c in callbacks: c.after_step(run)
+            _tell_all(callbacks, "after_step", run)
         run.complete = True
     except StopTraining: run.complete = True
     except KeyboardInterrupt: run.history.interrupted = True
-    finally:
-        for c in callbacks: c.after_fit(run)
+    except BaseException:
+        with suppress(BaseException): _tell_all(callbacks, "after_fit", run)
+        raise
+    _tell_all(callbacks, "after_fit", run)
     return run.history
