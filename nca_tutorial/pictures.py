@@ -23,7 +23,7 @@ from .ground import SEEDS, check_count, check_seed, make_generator
 from .growing import error_over_time, pixel_loss
 from .pool import SamplePool
 from .regeneration import DAMAGE, recovery, _sprouting, _WAYS
-from .train import Checkpoint, History, SeedSource, train
+from .train import Checkpoint, History, SeedSource, WeightAverage, train
 from .viz import PALETTE, book_figure
 
 # %% ../nbs/95_pictures.ipynb #66124d29
@@ -117,11 +117,11 @@ def stages(
     reach = max(4, int(away.max()))
     sprouting = dict(steps=250, batch=2, rollout=(2 * reach, 3 * reach), lr=3e-3,
                      lr_drops=((0.7, 0.4),), optimiser="muon")
-    healing = dict(steps=150, batch=6, rollout=(8 * reach // 3, 16 * reach // 3), lr=3e-3,
+    healing = dict(steps=160, batch=6, rollout=(8 * reach // 3, 16 * reach // 3), lr=3e-3,
                    lr_drops=(), optimiser="muon", pool=32, damage="any", damaged=3, whole=0.02,
-                   sprout=0.5)
-    lesson = dict(steps=240, lr=2.5e-3, rollout=(4 * reach, 20 * reach // 3), damage="holes", damaged=4,
-                  lr_drops=((0.3, 0.4), (0.6, 0.4), (0.85, 0.4)))
+                   sprout=0.5, average=0.96)
+    lesson = dict(steps=80, lr=2e-3, slower=0.7, rollout=(4 * reach, 20 * reach // 3),
+                  damage="holes", damaged=4)
     return sprouting, healing, healing | lesson
 
 # %% ../nbs/95_pictures.ipynb #f60c0c26
@@ -196,19 +196,35 @@ def _join(whole, part):
     whole.reseeded += part.reseeded
     whole.interrupted = part.interrupted
 
-_ASKED = dict(disc=40, square=40, half=24, tail=24, scatter=24, noise=24)  # more of what fails more often
+# what fails more often is asked more often
+_ASKED = dict(disc=40, square=40, half=24, tail=24, scatter=24, noise=24)
+_FEW = 8  # of each kind, before the others
+
+def _heal(model, loss, grown, asked, g):
+    "Which wounds heal, for each kind; all fall on the same grown creatures."
+    hurt = torch.cat([DAMAGE[kind](grown[:wounds], g) for kind, wounds in asked.items()])
+    healed = (loss(model(hurt, 400, g)) <= HEALED).double().split(list(asked.values()))
+    return dict(zip(asked, healed))
 
 @torch.no_grad()
 def _examine(model, target, seed):
-    "As `measure` does it, in less time: all wounds fall on the same grown creatures."
+    "As `measure` does it, in less time; after eight wounds of each kind it stops if more than two of one stay open."
     loss, g = pixel_loss(target), make_generator(seed)
     grown = model(seed_state(max(_ASKED.values()), model.channels, tuple(target.shape[1:])), 200, g)
-    if not grown.isfinite().all(): return dict(error={"200": EXPLODED}, healed=dict.fromkeys(DAMAGE, 0.0))
-    hurt = torch.cat([DAMAGE[kind](grown[:wounds], g) for kind, wounds in _ASKED.items()])
-    healed = (loss(model(hurt, 400, g)) <= HEALED).double().split(list(_ASKED.values()))
-    errors = _bounded(torch.stack([loss(grown).mean(), loss(model(grown[:4], 1800, g)).mean()]))
-    return dict(error=dict(zip(("200", "2000"), errors.tolist())),
-                healed={kind: part.mean().item() for kind, part in zip(_ASKED, healed)})
+    old = model(grown[:4], 1800, g) if grown.isfinite().all() else grown
+    errors = _bounded(torch.stack([loss(grown).mean(), loss(old).mean()]))
+    found = dict(error=dict(zip(("200", "2000"), errors.tolist())), healed=dict.fromkeys(DAMAGE, 0.0))
+    if not old.isfinite().all(): return found
+    healed = _heal(model, loss, grown, dict.fromkeys(_ASKED, _FEW), g)
+    if min(kind.sum() for kind in healed.values()) >= _FEW - 2:
+        more = _heal(model, loss, grown, {kind: n - _FEW for kind, n in _ASKED.items()}, g)
+        healed = {kind: torch.cat([healed[kind], more[kind]]) for kind in _ASKED}
+    return found | dict(healed={kind: each.mean().item() for kind, each in healed.items()})
+
+def _passed(found):
+    "It stays, and heals at least 95% of each kind and 97.5% of all kinds, on average."
+    shares = found["healed"].values()
+    return verdict(found) == "grown, stays, heals" and sum(shares) / len(shares) >= 0.975
 
 def _score(found):
     "What makes one examination better than another: it stays, and the kind of wound that heals least."
@@ -217,14 +233,14 @@ def _score(found):
 def grow_creature(
     target: Tensor,  # (4, H, W), as `load_target` gives it
     parent: NCAModel | str | None = "gecko-regenerate",  # whose weights to begin with; None: fresh ones
-    lessons: int = 3,  # at most so many, as long as it does not heal; 0 or more
+    lessons: int = 6,  # at most so many, as long as it does not heal; 0 or more
     seed: int = 0,  # of every random choice
     progress: bool = True,  # show loss and creatures on the way
     checkpoint: str | Path | None = None,  # file to keep the run in; stages add -1, -2 ...
     callbacks: Sequence = (),  # for `train`
 ) -> tuple[NCAModel, History]:
     "Train a creature until it grows into `target`, stays and heals; Ctrl-C keeps what it is."
-    check_count("lessons", lessons, 0)
+    lessons = check_count("lessons", lessons)
     check_seed(seed)
     pixel_loss(target)
     sprouting, healing, lesson = stages(target)
@@ -237,19 +253,23 @@ def grow_creature(
     start = seed_state(1, model.channels, tuple(target.shape[1:]))
     pool = SamplePool(start, healing["pool"], whole=healing["whole"])
     plain, sprout = pixel_loss(target), _sprouting(pixel_loss(target), model, healing["sprout"])
-    for number, stage in enumerate([sprouting, healing, *[lesson] * lessons], 1):
+    mean, slower = WeightAverage(healing["average"]), lesson["slower"]
+    taught = [lesson | dict(lr=lesson["lr"] * slower**k) for k in range(lessons)]
+    for number, stage in enumerate([sprouting, healing, *taught], 1):
         pool.damage, pool.damaged = _WAYS.get(stage.get("damage")), stage.get("damaged", 0)
         kept = checkpoint and Path(checkpoint).with_stem(f"{Path(checkpoint).stem}-{number}")
         how = {name: stage[name] for name in ("steps", "batch", "rollout", "lr", "lr_drops", "optimiser")}
-        keep = [Checkpoint(kept)] if kept else []
-        how |= dict(seed=(seed + number) % SEEDS, progress=progress, callbacks=[*callbacks, *keep])
+        also = [Checkpoint(kept)] if kept else []
+        if number > 1: also.append(mean)
+        how |= dict(seed=(seed + number) % SEEDS, progress=progress, callbacks=[*callbacks, *also])
         source, loss = (SeedSource(start), plain) if number == 1 else (pool, sprout)
         _join(whole, train(model, source, loss, **how))
-        if whole.interrupted: return model, whole
+        if whole.interrupted: break
         if number < min(4, 2 + lessons): continue
-        found = _examine(model, target, seed)
+        grown_up = mean.model(model)
+        found = _examine(grown_up, target, seed)
         whole.events.append((len(whole.losses), f"examined: {verdict(found)}"))
-        if best is None or _score(found) > best[0]: best = _score(found), copy.deepcopy(model.state_dict())
-        if verdict(found) == "grown, stays, heals": break
-    model.load_state_dict(best[1])
-    return model, whole
+        if best is None or _score(found) > best[0]: best = _score(found), grown_up
+        if _passed(found): break
+    if whole.interrupted: return (mean.model(model) if number > 1 else model), whole
+    return best[1], whole

@@ -8,7 +8,7 @@ from nca_tutorial.core import NCAModel, seed_state
 from nca_tutorial.growing import error_over_time, grow, pixel_loss
 from nca_tutorial.targets import load_target
 from nca_tutorial.pool import SamplePool
-from nca_tutorial.train import Callback, SeedSource, normalise_gradients, train, Muon
+from nca_tutorial.train import Callback, Checkpoint, Muon, SeedSource, WeightAverage, normalise_gradients, train
 
 QUICK = dict(steps=6, batch=2, rollout=(4, 6), progress=False)
 
@@ -209,3 +209,49 @@ def test_muon_goes_on_from_its_state():
             steps.step()
         lives.append([p.detach().clone() for p in layer.parameters()])
     assert all(map(torch.equal, *lives))
+
+
+def small_model():
+    return NCAModel(3, 16, padding="wrap", alive_threshold=None, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_mean_of_the_weights_is_that_of_all_steps_and_survives_a_stop(tmp_path):
+    "By a list of all weights; and a run that was stopped and goes on has the same mean, to the last bit"
+    kept = []
+    class Keep(Callback):
+        def before_fit(self, run): kept.append([p.detach().clone() for p in run.parameters])
+        after_step = before_fit
+    class Unplug(Callback):
+        order = 5
+        def after_step(self, run):
+            if run.step == 7: raise KeyboardInterrupt
+    def go(*callbacks):
+        model = small_model()
+        train(model, SeedSource(torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(0))), lambda x: (x - 0.5).square().mean((1, 2, 3)),
+              steps=12, batch=2, rollout=(2, 4), lr=1e-2, progress=False, callbacks=callbacks)
+        return model
+    mean = WeightAverage(0.8)
+    model = go(mean, Keep())
+    want = [sum(w * p[i] for w, p in zip([0.8**12, *(0.2 * 0.8**(11 - k) for k in range(12))], kept)) for i in range(len(kept[0]))]
+    for p, w in zip(mean.model(model).parameters(), want): torch.testing.assert_close(p, w)
+    for p, last in zip(model.parameters(), kept[-1]): assert torch.equal(p, last)
+    first, second = WeightAverage(0.8), WeightAverage(0.8)
+    go(first, Checkpoint(tmp_path / "run", every=5), Unplug())
+    go(second, Checkpoint(tmp_path / "run", every=5))
+    for k, v in mean.state_dict().items(): assert torch.equal(v, second.state_dict()[k])
+    with pytest.raises(ValueError, match="not whole: callback"): go(Checkpoint(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("decay, error", [(1, ValueError), (-0.1, ValueError), (float("nan"), ValueError), ("0.9", TypeError), (None, TypeError)])
+def test_shares_of_the_past(decay, error):
+    with pytest.raises(error, match="decay: got"): WeightAverage(decay)
+
+
+def test_a_mean_is_of_one_model():
+    mean = WeightAverage()
+    source = SeedSource(torch.rand(1, 3, 5, 5))
+    loss = lambda x: x.square().mean((1, 2, 3))
+    settings = dict(steps=1, batch=1, rollout=1, progress=False, callbacks=[mean])
+    train(small_model(), source, loss, **settings)
+    with pytest.raises(ValueError, match="tensors: update.0"):
+        train(NCAModel(3, 8, padding="wrap", alive_threshold=None), source, loss, **settings)
