@@ -628,20 +628,18 @@ def _find_layers(tensors, count):
     raise ValueError(f"weights: got {_short({k: tuple(v.shape) for k, v in tensors.items()})}; expected one pair of 1x1 "
                      f"layers, (hidden, channels * {count}) and (channels, hidden), and found {len(found)}")
 
-def _find_bias(tensors, weight, size, others):
+def _find_bias(tensors, weight, others):
     "Key of a layer's bias, by its name or else by its length; None where there is none."
+    fitting = [k for k, v in tensors.items() if v.shape == tensors[weight].shape[:1] and k not in others]
     named = weight.removesuffix("weight") + "bias"
-    if weight.endswith("weight") and named in tensors: return named
-    fitting = [k for k, v in tensors.items() if v.ndim == 1 and len(v) == size and k not in others]
-    return fitting[0] if fitting else None
+    return named if named in fitting else next(iter(fitting), None)
 
 def _find_biases(tensors, first, last):
-    hidden, channels = len(tensors[first]), len(tensors[last])
-    vectors = [k for k, v in tensors.items() if v.ndim == 1]
-    ahead = _find_bias(tensors, first, hidden, [last.removesuffix("weight") + "bias"])
-    behind = _find_bias(tensors, last, channels, [ahead])
-    if hidden == channels and len(vectors) == 1 and first.removesuffix("weight") + "bias" not in vectors and behind is None:
-        raise ValueError(f"weights: {vectors[0]!r} fits both layers; expected the name of its layer, as in 'fc0.bias'")
+    names = [k.removesuffix("weight") + "bias" for k in (first, last)]
+    ahead = _find_bias(tensors, first, [names[1]])
+    behind = _find_bias(tensors, last, [ahead])
+    unsure = ahead and not behind and ahead != names[0] and len(tensors[first]) == len(tensors[last])
+    if unsure: raise ValueError(f"weights: {ahead!r} fits both layers; expected its layer's name, as {names[0]!r}")
     return ahead, behind
 
 # %% ../nbs/04_core.ipynb #4b6d9f52
