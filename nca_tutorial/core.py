@@ -36,13 +36,15 @@ def seed_state(
     batch, channels = check_count("batch", batch, 1), check_count("channels", channels, 4)
     height, width = check_size(size)
     if batch * channels * height * width > 2**35:
-        raise ValueError(f"size: got {batch} grids of {channels} channels and {height} x {width} cells; "
+        raise ValueError(f"batch, channels, size: got {batch} grids of {channels} channels and {height} x {width} cells; "
                          "expected no more than 2**35 numbers")
     x = torch.zeros(batch, channels, height, width)
     x[:, 3:, height // 2, width // 2] = 1
     return x
 
 # %% ../nbs/04_core.ipynb #4b6d9f20
+_LARGE = torch.finfo(torch.float32).max
+
 def _check_visible(x, dims=3):
     "A state of four channels or more, by its form alone: these lines run in every step."
     want = f"({'B' if dims == 4 else '...'}, C, H, W)"
@@ -59,7 +61,7 @@ def alive_mask(
 ) -> Tensor:  # (B, 1, H, W) bool
     "Which cells have a mature cell in their 3x3 neighbourhood (Mordvintsev et al. 2020, Experiment 1)."
     _check_visible(x, 4)
-    check_number("threshold", threshold)
+    threshold = float(check_number("threshold", threshold, -_LARGE, _LARGE))
     return F.max_pool2d(pad((x[:, 3:4] > threshold).to(x.dtype), padding), 3, 1) > 0
 
 # %% ../nbs/04_core.ipynb #32d2f775
@@ -89,7 +91,7 @@ def dense_step(
     alive_threshold: float | None,  # None: every cell is always alive
 ) -> Tensor:  # (B, C, H, W)
     "One step, computed at every cell: the definition."
-    _check_step(x, fire, update)
+    _check_step(x, fire, update, alive_threshold)
     new = x + update(perceive(x, kernels, padding)) * fire
     if alive_threshold is None: return new
     living = alive_mask(x, alive_threshold, padding) & alive_mask(new, alive_threshold, padding)
@@ -103,14 +105,17 @@ def _check_fire(fire, x):
     if tuple(fire.shape) != want: raise ValueError(f"fire: got shape {tuple(fire.shape)}; expected {want}")
     if fire.device != x.device: raise ValueError(f"fire: it is on {fire.device}; expected {x.device}, where x is")
 
-def _check_step(x, fire, update):
+def _check_step(x, fire, update, threshold):
     _check_grid(x)
     _check_fire(fire, x)
     check_function("update", update)
+    if threshold is not None: check_number("alive_threshold", threshold, -_LARGE, _LARGE)
 
 def _check_same(x, update):
     "A state is of the type of the weights, and lies where they lie; mixed precision may tell them apart."
+    _check_grid(x)
     weight = next(update.parameters(), x)
+    if x.is_meta: raise ValueError("x: it is on meta and holds no numbers; expected some")
     if x.device != weight.device:
         raise ValueError(f"x: it is on {x.device}; expected {weight.device}, where the model's weights are")
     if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
@@ -120,18 +125,18 @@ def _check_same(x, update):
 _SETTINGS = ("channels", "hidden", "fire_rate", "kernels", "padding", "alive_threshold", "output_bias")
 _FIXED = ("channels", "hidden", "kernels", "own_kernels", "output_bias")  # what the weights were made for
 _CHECKED = (*_FIXED, "fire_rate", "padding", "alive_threshold", "engine")
-_LARGE = torch.finfo(torch.float32).max
+
+def _plain(number): return number if isinstance(number, float) or number in (0, 1) else float(number)
 
 def _check_fire_rate(rate):
     rate = check_number("fire_rate", rate)
     if not 0 <= rate <= 1: raise ValueError(f"fire_rate: got {rate}; expected 0 to 1")
-    return rate if isinstance(rate, (int, float)) else float(rate)
+    return _plain(rate)
 
 def _check_threshold(threshold, channels):
     if threshold is None: return None
     check_count("channels", channels, 4)
-    threshold = check_number("alive_threshold", threshold, -_LARGE, _LARGE)
-    return threshold if isinstance(threshold, (int, float)) else float(threshold)
+    return _plain(check_number("alive_threshold", threshold, -_LARGE, _LARGE))
 
 def _check_setting(model, name, value):
     "A setting that changes, when it changes: the plain value of it. Others stay as they are."
@@ -228,9 +233,9 @@ class NCAModel(nn.Module):
         return self._bank(angle).to(self.kernel_weights)
 
     def _check_run(self, x, generator):
+        _check_same(x, self.update)
         check_state(x, self.channels)
         check_generator(generator)
-        _check_same(x, self.update)
 
     def _fire(self, x, generator):
         return fire_mask(x, draw_keys(1, generator)[0], self.fire_rate)
@@ -673,7 +678,7 @@ def _their_kernels(kernels, scale, swap_xy):
 # %% ../nbs/04_core.ipynb #a5e99e62
 def _check_repo_id(repo_id):
     from huggingface_hub.utils import validate_repo_id
-    expected = f"repo_id: got {repo_id!r}; expected 'user/name', of letters, digits, '-', '_' and '.'"
+    expected = f"repo_id: got {_short(repo_id)}; expected 'user/name', of letters, digits, '-', '_' and '.'"
     if not isinstance(repo_id, str): raise TypeError(expected)
     try: validate_repo_id(repo_id)
     except ValueError: raise ValueError(expected) from None

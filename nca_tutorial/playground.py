@@ -506,7 +506,7 @@ def _fit(self: Easel, target, model, stages, seed):
         self._failure = e
         self._tell(phase="failed", message=f"The training failed: {e}", bad=True)
 
-# %% ../nbs/11_playground.ipynb #a4d8d088
+# %% ../nbs/11_playground.ipynb #7c1e5a10
 def _check_stages(stages):
     if not isinstance(stages, (tuple, list)) or len(stages) != 2 or not all(
             isinstance(stage, dict) and "steps" in stage for stage in stages):
@@ -517,6 +517,7 @@ def _check_stages(stages):
         if unknown := [k for k in stage if k not in known]:
             raise ValueError(f"stages: got {_short(unknown[0])}; expected settings from {', '.join(sorted(known))}")
 
+# %% ../nbs/11_playground.ipynb #a4d8d088
 @patch
 def train(
     self: Easel,
