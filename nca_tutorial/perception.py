@@ -40,22 +40,24 @@ def _own_kernel(name, values):
     return tuple(map(tuple, kernel.tolist()))
 
 def _read_kernels(kernels):
-    "Names, or a mapping from names to values -> {name: nine numbers of one's own, or None for `KERNELS`}."
+    "Names, or {name: values} -> {name: nine numbers of one's own, or None for those of `KERNELS`}."
     if isinstance(kernels, str) or not isinstance(kernels, (Sequence, Mapping)) or not len(kernels):
-        raise TypeError(f"kernels: got {_short(kernels)}; expected a non-empty sequence of names from "
-                        f"{', '.join(KERNELS)}, or a mapping from names to (3, 3) values")
+        raise TypeError(f"kernels: got {_short(kernels)}; expected a non-empty sequence of names "
+                        f"from {', '.join(KERNELS)}, or a mapping from names to (3, 3) values")
     for name in kernels:
         if not isinstance(name, str):
-            raise TypeError(f"kernels: got {_short(name)} as a name; expected names from {', '.join(KERNELS)}")
+            raise TypeError(f"kernels: got {_short(name)} as a name; expected names from "
+                            f"{', '.join(KERNELS)}")
     values = kernels if isinstance(kernels, Mapping) else dict.fromkeys(kernels)
-    if len(values) < len(kernels): raise ValueError(f"kernels: a name stands twice in {tuple(kernels)}")
+    if len(values) < len(kernels):
+        raise ValueError(f"kernels: a name stands twice in {tuple(kernels)}")
     if unknown := [n for n, v in values.items() if v is None and n not in KERNELS]:
-        raise ValueError(f"kernels: unknown {unknown[0]!r}; expected names from {', '.join(KERNELS)}, "
-                         "or a mapping that gives the nine numbers of any other")
+        raise ValueError(f"kernels: unknown {unknown[0]!r}; expected names from "
+                         f"{', '.join(KERNELS)}, or a mapping that gives the nine numbers of any other")
     return {n: None if v is None else _own_kernel(n, v) for n, v in values.items()}
 
 def _check_turn(angle, kernels):
-    "What can be turned: both Sobel kernels of the book, or kernels of the book that have no direction."
+    "Both Sobel kernels of the book can be turned, and so can its kernels without a direction."
     theirs = [n for n, own in kernels.items() if own is None and n.startswith("sobel")]
     free = not theirs and all(own is None for own in kernels.values())
     if angle and len(theirs) < 2 and not free:
@@ -65,7 +67,8 @@ def _check_turn(angle, kernels):
 # %% ../nbs/03_perception.ipynb #3a5c8e12
 def _check_grid(x):
     "Its form alone: these lines run in every step, so no number is looked at."
-    if not isinstance(x, Tensor): raise TypeError(f"x: got {type(x).__name__}; expected a tensor (B, C, H, W)")
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x: got {type(x).__name__}; expected a tensor (B, C, H, W)")
     if x.ndim != 4 or 0 in x.shape:
         raise ValueError(f"x: got shape {tuple(x.shape)}; expected (B, C, H, W) with nothing empty")
 
@@ -77,15 +80,16 @@ def _check_bank(kernels, channels):
     want = f"(K, 3, 3) or ({channels}, K, 3, 3)"
     if not isinstance(kernels, Tensor) or kernels.is_complex():
         raise TypeError(f"kernels: got {_short(kernels)}; expected a tensor {want} of real numbers")
-    each = kernels.ndim == 4
-    if kernels.ndim not in (3, 4) or kernels.shape[-2:] != (3, 3) or (each and len(kernels) != channels):
+    many = kernels.ndim == 4 and len(kernels) == channels
+    if (kernels.ndim != 3 and not many) or kernels.shape[-2:] != (3, 3):
         raise ValueError(f"kernels: got shape {tuple(kernels.shape)}; expected {want}")
-    if 0 in kernels.shape: raise ValueError(f"kernels: got shape {tuple(kernels.shape)}, which holds none")
+    if 0 in kernels.shape:
+        raise ValueError(f"kernels: got shape {tuple(kernels.shape)}, which holds none")
 
 # %% ../nbs/03_perception.ipynb #35ec2ff2
 def kernel_bank(
-    names: Sequence[str] | Mapping = ("identity", "sobel_x", "sobel_y"),  # of `KERNELS`; or {name: (3, 3) values}
-    scale: float = 1 / 8,  # factor of the book's Sobel and Laplacian kernels; all others keep their numbers
+    names: Sequence[str] | Mapping = ("identity", "sobel_x", "sobel_y"),  # or {name: (3, 3)}
+    scale: float = 1 / 8,  # factor of the book's Sobel and Laplacian kernels, and of no others
     angle: float = 0.0,  # turn of the perceived axes in degrees; 90 makes a creature grow turned counter-clockwise
 ) -> Tensor:  # (K, 3, 3) float32
     "The fixed kernels that a cell perceives with (Mordvintsev et al. 2020, Experiments 1 and 4)."
@@ -99,7 +103,8 @@ def kernel_bank(
         cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         dx, dy = bank["sobel_x"], bank["sobel_y"]
         bank |= {"sobel_x": cos * dx - sin * dy, "sobel_y": sin * dx + cos * dy}
-    bank |= {n: torch.tensor(own, dtype=torch.float32) for n, own in kernels.items() if own is not None}
+    for name, own in kernels.items():
+        if own is not None: bank[name] = torch.tensor(own, dtype=torch.float32)
     return torch.stack([bank[n] for n in kernels])
 
 # %% ../nbs/03_perception.ipynb #73936971

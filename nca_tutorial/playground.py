@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from traitlets import Bool, Bytes, Dict, Float, Int, List, Unicode, default
 
 from .core import NCAModel, _check_plain, seed_state, to_rgba
-from .ground import (_short, check_count, check_generator, check_number, check_path, check_seed, check_state,
-                                 make_generator, write_file)
+from .ground import (_short, check_count, check_generator, check_number, check_path,
+                                 check_seed, check_state, make_generator, write_file)
 from .growing import _beginning, pixel_loss
 from .pool import SamplePool
 from .regeneration import cut_disc
@@ -32,9 +32,11 @@ from .viz import as_image
 def _grid(size):
     "A side, or (height, width), as two whole numbers."
     sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    if len(sides) != 2: raise ValueError(f"size: got {_short(size)}; expected a side or (height, width)")
+    if len(sides) != 2:
+        raise ValueError(f"size: got {_short(size)}; expected a side or (height, width)")
     sides = tuple(check_count("size", side, 3) for side in sides)
-    if max(sides) > 1024: raise ValueError(f"size: got {_short(size)}; expected sides of 1024 at most")
+    if max(sides) > 1024:
+        raise ValueError(f"size: got {_short(size)}; expected sides of 1024 at most")
     return sides
 
 def _title(name, path):
@@ -53,7 +55,7 @@ def _start(model, size, generator=None):
     return noise_state(1, model.channels, size, generator)[0]
 
 def _live(model, x, *how):
-    "Run a model from a state (C, H, W) that lies here, in float32; the model may lie elsewhere, in another type."
+    "Run a model from a state (C, H, W) in float32; the model may be of another type, on another device."
     return model(x[None].to(model.update[-1].weight), *how)[0].float().cpu()
 
 def _portrait(model, x):
@@ -75,15 +77,17 @@ def _check_page(model, name="model"):
     "What `_check_plain` refuses, and what the page's reader would."
     _check_plain(model, name)
     texture = model.alive_threshold is None
-    for what, got, least, most in (("channels", model.channels, 3 if texture else 4, 64), ("hidden", model.hidden, 0, 1024)):
+    for what, least, most in (("channels", 3 if texture else 4, 64), ("hidden", 0, 1024)):
+        got = getattr(model, what)
         if not least <= got <= most:
             raise ValueError(f"{name}: it has {what} {got}; a page takes {least} to {most}")
     if model.own_kernels:
-        raise ValueError(f"{name}: a page has no kernels but the book's, and {', '.join(model.own_kernels)} is none of "
-                         "them or has other numbers; keep it with save_pretrained")
+        own = ", ".join(model.own_kernels)
+        raise ValueError(f"{name}: a page has no kernels but the book's, and {own} is none of them or has "
+                         "other numbers; keep it with save_pretrained")
     if not model.hidden and model.kernels[0] != "identity":
-        raise ValueError(f"{name}: its kernels begin with {model.kernels[0]}; without a hidden layer a page takes "
-                         "those that begin with identity")
+        raise ValueError(f"{name}: its kernels begin with {model.kernels[0]}; without a hidden layer a "
+                         "page takes those that begin with identity")
 
 def _web_bytes(model, name, size):
     "A creature as the bytes that the page reads."
@@ -111,7 +115,8 @@ def export_web(
 def _disc(height, width, x, y, radius, wrap=False):
     "Which cells lie within `radius` of column `x` and row `y`: (H, W) bool."
     x, y = (float(check_number(k, v, -1e6, 1e6)) for k, v in (("x", x), ("y", y)))
-    if check_number("radius", radius, most=1e6) < 0: raise ValueError(f"radius: got {radius}; expected 0 or more cells")
+    if check_number("radius", radius, most=1e6) < 0:
+        raise ValueError(f"radius: got {radius}; expected 0 or more cells")
     across, down = (torch.arange(width) - x).abs(), (torch.arange(height) - y).abs()
     if wrap: across, down = torch.minimum(across, (width - across).abs()), torch.minimum(down, (height - down).abs())
     return down[:, None]**2 + across**2 <= float(radius)**2 + 1e-3
@@ -119,7 +124,8 @@ def _disc(height, width, x, y, radius, wrap=False):
 # %% ../nbs/11_playground.ipynb #3edbecb4
 def _pack(x, steps, count):
     "A state (C, H, W) as bytes for the page, behind the count of changes made in Python and the number of steps."
-    return struct.pack("<II", count % 2**32, steps) + x.detach().float().cpu().contiguous().numpy().astype("<f4").tobytes()
+    numbers = x.detach().float().cpu().contiguous().numpy().astype("<f4")
+    return struct.pack("<II", count % 2**32, steps) + numbers.tobytes()
 
 def _unpack(data, shape):
     "The reverse of `_pack`: state, steps and count; a state of another size, or one that is not finite, is refused."
@@ -138,7 +144,8 @@ class _Number(Float):
 
 class _Switch(Bool):
     def validate(self, obj, value):
-        if not isinstance(value, bool): raise TypeError(f"{self.name}: got {_short(value)}; expected True or False")
+        if not isinstance(value, bool):
+            raise TypeError(f"{self.name}: got {_short(value)}; expected True or False")
         return value
 
 class _Guarded(AnyWidget):
@@ -173,7 +180,7 @@ class Playground(_Guarded):
 
     def __init__(
         self,
-        model: NCAModel | str | Path,  # a creature or a texture, or what `from_pretrained` takes: a packaged name, a path
+        model: NCAModel | str | Path,  # a creature or a texture, or a name or path for `from_pretrained`
         target: Tensor | None = None,  # (4, H, W), what `error` compares with
         size: int | tuple[int, int] | None = None,  # of the world; None takes the target's, or 72
         name: str | None = None,  # what the page calls it; None takes the packaged name, or "creature"
@@ -255,7 +262,8 @@ def step(
     n = check_count("n", n, 0, 10**9)
     x = _live(self.model, x, n, self.generator, self.angle)
     if not x.isfinite().all():
-        raise ValueError(f"n: within {n} steps the state explodes to NaN or infinite values; it stays what it was")
+        raise ValueError(f"n: within {n} steps the state explodes to NaN or infinite values; it "
+                         "stays what it was")
     self._put(x, (steps + n) % 2**32)
 
 # %% ../nbs/11_playground.ipynb #8f613478
@@ -510,12 +518,15 @@ def _fit(self: Easel, target, model, stages, seed):
 def _check_stages(stages):
     if not isinstance(stages, (tuple, list)) or len(stages) != 2 or not all(
             isinstance(stage, dict) and "steps" in stage for stage in stages):
-        raise ValueError(f"stages: got {_short(stages)}; expected two dictionaries, each with steps")
-    known = inspect.signature(fit).parameters.keys() - {"model", "source", "loss", "seed", "progress", "callbacks"}
+        raise ValueError(f"stages: got {_short(stages)}; expected two dictionaries, each with "
+                         "steps")
+    ours = {"model", "source", "loss", "seed", "progress", "callbacks"}
+    known = inspect.signature(fit).parameters.keys() - ours
     for stage in stages:
         check_count("stages: steps", stage["steps"], 0)
         if unknown := [k for k in stage if k not in known]:
-            raise ValueError(f"stages: got {_short(unknown[0])}; expected settings from {', '.join(sorted(known))}")
+            raise ValueError(f"stages: got {_short(unknown[0])}; expected settings from "
+                             f"{', '.join(sorted(known))}")
 
 # %% ../nbs/11_playground.ipynb #a4d8d088
 @patch
