@@ -558,44 +558,6 @@ def _check_plain(model, name="model"):
 # %% ../nbs/04_core.ipynb #ee7b2fd2
 from fastcore.basics import patch
 
-# %% ../nbs/04_core.ipynb #4b6d9f60
-@patch(cls_method=True)
-def from_state_dict(
-    cls: NCAModel,
-    weights: Mapping[str, Tensor] | str | Path,  # a state_dict, or a .safetensors file; any names
-    order: str = "channels",  # of the first layer's inputs: "channels": c*K + k, "kernels": k*C + c
-    swap_xy: bool = False,  # whether their first Sobel kernel runs down and the second across
-    scale: float = 1 / 8,  # factor of their Sobel and Laplacian kernels; not 0
-    kernels: Sequence[str] | Mapping = ("identity", "sobel_x", "sobel_y"),  # theirs, in order
-    **settings,  # fire_rate, padding, alive_threshold and engine, as `NCAModel` takes them
-) -> NCAModel:  # on the CPU
-    "Take over the weights of another PyTorch program; no code is executed."
-    if unknown := sorted(set(settings) - {"fire_rate", "padding", "alive_threshold", "engine"}):
-        raise TypeError(f"{unknown[0]}: not a setting here; expected fire_rate, padding, alive_threshold "
-                        "or engine (sizes and biases are read off the weights)")
-    if not isinstance(order, str) or order not in ("channels", "kernels"):
-        raise ValueError(f"order: got {_short(order)}; expected 'channels' or 'kernels'")
-    if not isinstance(swap_xy, bool):
-        raise TypeError(f"swap_xy: got {_short(swap_xy)}; expected True or False")
-    scale = float(check_number("scale", scale))
-    if not scale: raise ValueError("scale: got 0; expected another number")
-    bank, place, factor = _their_kernels(kernels, scale, swap_xy)
-    tensors = _foreign_tensors(weights)
-    ordered = isinstance(weights, Mapping)  # the keys of a file come in no order
-    first, last = _find_layers(tensors, len(bank), ordered)
-    ahead, behind = _find_biases(tensors, first, last, ordered)
-    w1, w2 = (tensors[k].flatten(1) for k in (first, last))
-    hidden, channels = len(w1), len(w2)
-    _check_rest(tensors, (first, last, ahead, behind), bank, channels)
-    by_kernel = w1.view(hidden, channels, -1)  # (hidden, C, K)
-    if order == "kernels": by_kernel = w1.view(hidden, -1, channels).mT
-    w1 = (by_kernel[..., place] * factor).reshape(hidden, -1)
-    model = cls(channels, hidden, kernels=kernels, output_bias=behind is not None, **settings)
-    new = {"update.0.weight": w1[..., None, None], "update.2.weight": w2[..., None, None],
-           "update.0.bias": tensors[ahead] if ahead else torch.zeros(hidden)}
-    model.load_state_dict(new | ({"update.2.bias": tensors[behind]} if behind else {}))
-    return model
-
 # %% ../nbs/04_core.ipynb #d9404bb8
 @patch
 def save_pretrained(
@@ -714,6 +676,44 @@ def _their_kernels(kernels, scale, swap_xy):
     scaled = [n != "identity" and own is None for n, own in named.items()]
     factor = torch.tensor([8.0 * scale if s else 1.0 for s in scaled])
     return kernel_bank(named, scale)[place], place, factor
+
+# %% ../nbs/04_core.ipynb #4b6d9f60
+@patch(cls_method=True)
+def from_state_dict(
+    cls: NCAModel,
+    weights: Mapping[str, Tensor] | str | Path,  # a state_dict, or a .safetensors file; any names
+    order: str = "channels",  # of the first layer's inputs: "channels": c*K + k, "kernels": k*C + c
+    swap_xy: bool = False,  # whether their first Sobel kernel runs down and the second across
+    scale: float = 1 / 8,  # factor of their Sobel and Laplacian kernels; not 0
+    kernels: Sequence[str] | Mapping = ("identity", "sobel_x", "sobel_y"),  # theirs, in order
+    **settings,  # fire_rate, padding, alive_threshold and engine, as `NCAModel` takes them
+) -> NCAModel:  # on the CPU
+    "Take over the weights of another PyTorch program; no code is executed."
+    if unknown := sorted(set(settings) - {"fire_rate", "padding", "alive_threshold", "engine"}):
+        raise TypeError(f"{unknown[0]}: not a setting here; expected fire_rate, padding, alive_threshold "
+                        "or engine (sizes and biases are read off the weights)")
+    if not isinstance(order, str) or order not in ("channels", "kernels"):
+        raise ValueError(f"order: got {_short(order)}; expected 'channels' or 'kernels'")
+    if not isinstance(swap_xy, bool):
+        raise TypeError(f"swap_xy: got {_short(swap_xy)}; expected True or False")
+    scale = float(check_number("scale", scale))
+    if not scale: raise ValueError("scale: got 0; expected another number")
+    bank, place, factor = _their_kernels(kernels, scale, swap_xy)
+    tensors = _foreign_tensors(weights)
+    ordered = isinstance(weights, Mapping)  # the keys of a file come in no order
+    first, last = _find_layers(tensors, len(bank), ordered)
+    ahead, behind = _find_biases(tensors, first, last, ordered)
+    w1, w2 = (tensors[k].flatten(1) for k in (first, last))
+    hidden, channels = len(w1), len(w2)
+    _check_rest(tensors, (first, last, ahead, behind), bank, channels)
+    by_kernel = w1.view(hidden, channels, -1)  # (hidden, C, K)
+    if order == "kernels": by_kernel = w1.view(hidden, -1, channels).mT
+    w1 = (by_kernel[..., place] * factor).reshape(hidden, -1)
+    model = cls(channels, hidden, kernels=kernels, output_bias=behind is not None, **settings)
+    new = {"update.0.weight": w1[..., None, None], "update.2.weight": w2[..., None, None],
+           "update.0.bias": tensors[ahead] if ahead else torch.zeros(hidden)}
+    model.load_state_dict(new | ({"update.2.bias": tensors[behind]} if behind else {}))
+    return model
 
 # %% ../nbs/04_core.ipynb #a5e99e62
 def _check_repo_id(repo_id):

@@ -73,13 +73,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("file", [False, True], ids=["dict", "file"])
+@pytest.mark.parametrize("case, file", [(case, file) for case in CASES for file in (False, True) if not (file and case == "one kernel")])
 def test_a_foreign_creature_lives_the_same_life(tmp_path, case, file):
     how, told = CASES[case]
     foreign = make(**how)
     weights = foreign.state_dict()
-    if file and case == "one kernel": pytest.skip("below")
     if file: save_file(weights, weights := tmp_path / "stranger.safetensors")
     model = NCAModel.from_state_dict(weights, fire_rate=0.25, **told)
     assert (model.fire_rate, model.channels, model.hidden) == (0.25, 6, foreign.dmodel["act"].weight.shape[1])
