@@ -8,8 +8,8 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/core.html.md"""
 __all__ = ['seed_state', 'alive_mask', 'to_rgba', 'to_rgb', 'dense_step', 'NCAModel']
 
 # %% ../nbs/04_core.ipynb #1fc540a2
-import base64, json, math, os, tempfile
-from collections.abc import Sequence
+import base64, inspect, json, math, os, stat, tempfile, warnings
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from .engine import (ENGINES, active_frames, active_rollout, check_engine, draw_keys, fire_mask,
                                  graph_rollout, pick_engine)
-from .ground import (check_count, check_generator, check_number, check_size, check_state,
-                                 write_files)
-from .perception import kernel_bank, pad, perceive
+from .ground import (_short, check_count, check_function, check_generator, check_number, check_path,
+                                 check_size, check_state, settle, write_files)
+from .perception import (_check_grid, _check_padding, _check_turn, _read_kernels, kernel_bank, pad,
+                                     perceive)
 
 # %% ../nbs/04_core.ipynb #e31d73f9
 def seed_state(
@@ -32,12 +33,26 @@ def seed_state(
     size: int | tuple[int, int] = 72,  # side of the grid in cells, or (height, width)
 ) -> Tensor:  # (batch, channels, H, W) float32
     "Empty grids with one living cell each, in the middle (Mordvintsev et al. 2020, Experiment 1)."
-    check_count("batch", batch, 1)
-    check_count("channels", channels, 4)
+    batch, channels = check_count("batch", batch, 1), check_count("channels", channels, 4)
     height, width = check_size(size)
+    if batch * channels * height * width > 2**35:
+        raise ValueError(f"batch, channels, size: got {batch} grids of {channels} channels and "
+                         f"{height} x {width} cells; expected no more than 2**35 numbers")
     x = torch.zeros(batch, channels, height, width)
     x[:, 3:, height // 2, width // 2] = 1
     return x
+
+# %% ../nbs/04_core.ipynb #4b6d9f20
+_LARGE = torch.finfo(torch.float32).max
+
+def _check_visible(x, dims=3):
+    "A state of four channels or more, by its form alone: these lines run in every step."
+    want = f"({'B' if dims == 4 else '...'}, C, H, W)"
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x: got {type(x).__name__}; expected a tensor {want}")
+    if x.ndim < dims or (dims == 4 and x.ndim != 4) or x.shape[-3] < 4:
+        raise ValueError(f"x: got shape {tuple(x.shape)}; expected {want} with C of 4 or more")
+    if not x.is_floating_point(): raise TypeError(f"x: got {x.dtype}; expected floating point")
 
 # %% ../nbs/04_core.ipynb #63f7a744
 def alive_mask(
@@ -46,9 +61,8 @@ def alive_mask(
     padding: str = "zeros",  # "zeros" or "wrap", as in `perceive`
 ) -> Tensor:  # (B, 1, H, W) bool
     "Which cells have a mature cell in their 3x3 neighbourhood (Mordvintsev et al. 2020, Experiment 1)."
-    if x.ndim != 4 or x.shape[1] < 4:
-        raise ValueError(f"x: got shape {tuple(x.shape)}; expected (B, C, H, W) with C of 4 or more")
-    check_number("alive_threshold", threshold)
+    _check_visible(x, 4)
+    threshold = float(check_number("threshold", threshold, -_LARGE, _LARGE))
     return F.max_pool2d(pad((x[:, 3:4] > threshold).to(x.dtype), padding), 3, 1) > 0
 
 # %% ../nbs/04_core.ipynb #32d2f775
@@ -56,8 +70,7 @@ def to_rgba(
     x: Tensor,  # (..., C, H, W) with C of 4 or more
 ) -> Tensor:  # (..., 4, H, W), a view, not clamped
     "The visible channels, as the loss compares them: clamping here would stop the gradient of overshooting cells."
-    if x.ndim < 3 or x.shape[-3] < 4:
-        raise ValueError(f"x: got shape {tuple(x.shape)}; expected (..., C, H, W) with C of 4 or more")
+    _check_visible(x)
     return x[..., :4, :, :]
 
 def to_rgb(
@@ -65,6 +78,7 @@ def to_rgb(
     background: float = 1.0,  # grey level behind the creature, 0 black to 1 white
 ) -> Tensor:  # (..., 3, H, W) from 0 to 1
     "The state laid over a plain background, for the eye."
+    background = float(check_number("background", background, 0, 1))
     rgb, alpha = to_rgba(x)[..., :3, :, :], to_rgba(x)[..., 3:, :, :].clamp(0, 1)
     return (rgb + (1 - alpha) * background).clamp(0, 1)
 
@@ -78,6 +92,7 @@ def dense_step(
     alive_threshold: float | None,  # None: every cell is always alive
 ) -> Tensor:  # (B, C, H, W)
     "One step, computed at every cell: the definition."
+    _check_step(x, fire, update, alive_threshold)
     new = x + update(perceive(x, kernels, padding)) * fire
     if alive_threshold is None: return new
     living = alive_mask(x, alive_threshold, padding) & alive_mask(new, alive_threshold, padding)
@@ -88,10 +103,74 @@ def _check_fire(fire, x):
     want = (x.shape[0], 1, *x.shape[2:])
     if not isinstance(fire, Tensor) or fire.dtype != torch.bool:
         raise TypeError(f"fire: got {getattr(fire, 'dtype', type(fire).__name__)}; expected a torch.bool mask {want}")
-    if tuple(fire.shape) != want: raise ValueError(f"fire: got shape {tuple(fire.shape)}; expected {want}")
+    if tuple(fire.shape) != want:
+        raise ValueError(f"fire: got shape {tuple(fire.shape)}; expected {want}")
+    if fire.device != x.device:
+        raise ValueError(f"fire: it is on {fire.device}; expected {x.device}, where x is")
+
+def _check_step(x, fire, update, threshold):
+    _check_grid(x)
+    _check_fire(fire, x)
+    check_function("update", update)
+    if threshold is not None: check_number("alive_threshold", threshold, -_LARGE, _LARGE)
+
+def _check_same(x, update):
+    "A state is of the weights' type and lies where they lie; autocast may tell types apart."
+    _check_grid(x)
+    weight = next(update.parameters(), x)
+    if x.is_meta: raise ValueError("x: it is on meta and holds no numbers; expected some")
+    if x.device != weight.device:
+        raise ValueError(f"x: it is on {x.device}; expected {weight.device}, where the model's "
+                         "weights are")
+    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise TypeError(f"x: got {x.dtype}; expected {weight.dtype}, the type of the model's "
+                        "weights")
 
 # %% ../nbs/04_core.ipynb #2a10cfd2
 _SETTINGS = ("channels", "hidden", "fire_rate", "kernels", "padding", "alive_threshold", "output_bias")
+_FIXED = ("channels", "hidden", "kernels", "own_kernels", "output_bias")  # the weights were made for them
+_CHECKED = (*_FIXED, "fire_rate", "padding", "alive_threshold", "engine")
+
+def _plain(number):
+    "Fit for a file; a 0 or 1 stays as it is."
+    return number if isinstance(number, float) or number in (0, 1) else float(number)
+
+def _check_fire_rate(rate):
+    rate = check_number("fire_rate", rate)
+    if not 0 <= rate <= 1: raise ValueError(f"fire_rate: got {rate}; expected 0 to 1")
+    return _plain(rate)
+
+def _check_threshold(threshold, channels):
+    if threshold is None: return None
+    check_count("channels", channels, 4)
+    return _plain(check_number("alive_threshold", threshold, -_LARGE, _LARGE))
+
+def _check_setting(model, name, value):
+    "A setting that changes, when it changes: the plain value of it. Others stay as they are."
+    if name == "fire_rate": return _check_fire_rate(value)
+    if name == "alive_threshold": return _check_threshold(value, model.channels)
+    if name == "padding": _check_padding(value)
+    if name == "engine":
+        if not isinstance(value, str):
+            raise TypeError(f"engine: got {_short(value)}; expected one of {', '.join(ENGINES)}")
+        check_engine(value)
+    if name in _FIXED and name in vars(model):
+        raise ValueError(f"{name}: got {_short(value)}; this model was made with "
+                         f"{_short(getattr(model, name))} and keeps it; make another")
+    return value
+
+def _check_dice(generator):
+    "The first weights are drawn where they will lie."
+    here = torch.get_default_device().type
+    if check_generator(generator) is not None and generator.device.type != here:
+        raise ValueError(f"generator: it is on {generator.device}; expected one on {here}, where "
+                         "the weights are made")
+
+def _check_sizes(channels, hidden, kernels):
+    numbers = hidden * channels * (kernels + 1) if hidden else 4 * channels**2
+    if numbers > 2**35:
+        raise ValueError(f"channels, hidden: got {channels} and {hidden}, {numbers} weights; "
+                         "expected 2**35 at most")
 
 # %% ../nbs/04_core.ipynb #372b112f
 class _WithSize(nn.Module):
@@ -111,7 +190,7 @@ class NCAModel(nn.Module):
         channels: int = 16,  # numbers a cell: RGB, alpha, hidden; 4 or more with an alive mask
         hidden: int = 128,  # units of the hidden layer; 0 for a model without one (μNCA)
         fire_rate: float = 0.5,  # chance that a cell updates in a step, 0 to 1; in training and afterwards
-        kernels: Sequence[str] = ("identity", "sobel_x", "sobel_y"),  # what a cell perceives; see `kernel_bank`
+        kernels: Sequence[str] | Mapping = ("identity", "sobel_x", "sobel_y"),  # as `kernel_bank` takes them
         padding: str = "zeros",  # "zeros": nothing lives outside; "wrap": the grid is a torus
         alive_threshold: float | None = 0.1,  # alpha that keeps a neighbourhood alive; None for no mask
         output_bias: bool = True,  # whether the last layer has a bias
@@ -119,23 +198,27 @@ class NCAModel(nn.Module):
         generator: torch.Generator | None = None,  # makes the first weights reproducible
     ):
         super().__init__()
-        check_count("channels", channels, 1 if alive_threshold is None else 4)
-        check_count("hidden", hidden, 0)
-        check_number("fire_rate", fire_rate)
-        if not 0 <= fire_rate <= 1: raise ValueError(f"fire_rate: got {fire_rate}; expected 0 to 1")
-        if alive_threshold is not None: check_number("alive_threshold", alive_threshold)
-        if padding not in ("zeros", "wrap"): raise ValueError(f"padding: got {padding!r}; expected 'zeros' or 'wrap'")
+        self.channels = channels = check_count("channels", channels, 1)
+        self.hidden = hidden = check_count("hidden", hidden, 0)
+        self.fire_rate, self.padding, self.alive_threshold = fire_rate, padding, alive_threshold
         if not isinstance(output_bias, bool):
-            raise TypeError(f"output_bias: got {output_bias!r}; expected True or False")
-        check_engine(engine)
-        self.channels, self.hidden, self.fire_rate, self.padding = channels, hidden, fire_rate, padding
-        self.alive_threshold, self.output_bias, self.engine = alive_threshold, output_bias, engine
-        self.register_buffer("kernel_weights", self._bank(kernels), persistent=False)  # made again from their names
-        self.kernels = tuple(kernels)
-        if hidden: self.update = nn.Sequential(nn.Conv2d(channels * len(kernels), hidden, 1), nn.ReLU(),
+            raise TypeError(f"output_bias: got {_short(output_bias)}; expected True or False")
+        self.output_bias, self.engine = output_bias, engine
+        named = _read_kernels(kernels)
+        self.kernels, count = tuple(named), len(named)
+        self.own_kernels = {n: own for n, own in named.items() if own is not None}
+        _check_sizes(channels, hidden, count)
+        _check_dice(generator)
+        # not saved: made again from the settings
+        self.register_buffer("kernel_weights", self._bank(), persistent=False)
+        if hidden: self.update = nn.Sequential(nn.Conv2d(channels * count, hidden, 1), nn.ReLU(),
                                                nn.Conv2d(hidden, channels, 1, bias=output_bias))
         else: self.update = nn.Sequential(_WithSize(), nn.Conv2d(4 * channels, channels, 1, bias=output_bias))
         self._start(generator)
+
+    def __setattr__(self, name, value):
+        "A setting is checked whenever it is set, and so it need not be in every step."
+        super().__setattr__(name, _check_setting(self, name, value) if name in _CHECKED else value)
 
     def _start(self, generator):
         "PyTorch's usual start for the first layer, zeros for the last: an untrained creature does nothing."
@@ -146,12 +229,24 @@ class NCAModel(nn.Module):
         nn.init.kaiming_uniform_(first.weight, a=math.sqrt(5), generator=generator)
         nn.init.uniform_(first.bias, -bound, bound, generator=generator)
 
-    def _bank(self, names, angle=0.0):
-        bank = kernel_bank(names, angle=angle)
+    def _named(self): return {n: self.own_kernels.get(n) for n in self.kernels}
+
+    def _bank(self, angle=0.0):
+        bank = kernel_bank(self._named(), angle=angle)
         return bank if self.hidden else _in_turn(bank, self.channels)
 
     def _kernels_at(self, angle):
-        return self._bank(self.kernels, angle).to(self.kernel_weights) if angle else self.kernel_weights
+        if not check_number("angle", angle): return self.kernel_weights
+        _check_turn(angle, self._named())
+        if not torch.equal(self._bank().to(self.kernel_weights), self.kernel_weights):
+            raise ValueError(f"angle: {angle} degrees would turn the kernels that {self.kernels} "
+                             "name, and this model's kernel_weights are others")
+        return self._bank(angle).to(self.kernel_weights)
+
+    def _check_run(self, x, generator):
+        _check_same(x, self.update)
+        check_state(x, self.channels)
+        check_generator(generator)
 
     def _fire(self, x, generator):
         return fire_mask(x, draw_keys(1, generator)[0], self.fire_rate)
@@ -175,7 +270,7 @@ class NCAModel(nn.Module):
         angle: float = 0.0,  # turn of the perceived axes in degrees, see `kernel_bank`
     ) -> Tensor:  # (B, C, H, W)
         "One step, with a given firing mask or a drawn one."
-        check_state(x, self.channels)
+        self._check_run(x, generator)
         if fire is None: fire = self._fire(x, generator)
         _check_fire(fire, x)
         law = self._law(self._kernels_at(angle))
@@ -190,8 +285,8 @@ class NCAModel(nn.Module):
         angle: float = 0.0,  # turn of the perceived axes in degrees
     ) -> Tensor:  # (B, C, H, W)
         "Run the automaton for some steps."
-        check_state(x, self.channels)
-        check_count("steps", steps, 0)
+        self._check_run(x, generator)
+        steps = check_count("steps", steps, 0, 10**9)
         return self._rollout(x, steps, generator, self._kernels_at(angle))
 
     @torch.no_grad()
@@ -204,9 +299,8 @@ class NCAModel(nn.Module):
         angle: float = 0.0,  # turn of the perceived axes in degrees
     ) -> Tensor:  # (1 + steps // every, B, C, H, W); the start comes first
         "Run without gradients and keep the states on the way."
-        check_state(x, self.channels)
-        check_count("steps", steps, 0)
-        check_count("every", every, 1)
+        self._check_run(x, generator)
+        steps, every = check_count("steps", steps, 0, 10**9), check_count("every", every, 1)
         frames, kernels = [x], self._kernels_at(angle)
         if pick_engine(self.engine, x, *(law := self._law(kernels))) == "active":
             keys = draw_keys(steps // every * every, generator)
@@ -214,34 +308,84 @@ class NCAModel(nn.Module):
         for _ in range(steps // every): frames.append(self._rollout(frames[-1], every, generator, kernels))
         return torch.stack(frames)
 
-    def extra_repr(self): return ", ".join(f"{k}={getattr(self, k)!r}" for k in (*_SETTINGS, "engine"))
+    def extra_repr(self):
+        own = ("own_kernels",) if self.own_kernels else ()
+        return ", ".join(f"{k}={getattr(self, k)!r}" for k in (*_SETTINGS, *own, "engine"))
 
 # %% ../nbs/04_core.ipynb #0afb00eb
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
+_ELSEWHERE = ("For weights of another program: torch.load(path, weights_only=True) gives their "
+              "state_dict and runs no code, and NCAModel.from_state_dict reads it, or a .safetensors file")
 
 def _packaged():
     "The folders of the creatures that come with the package, by name."
     creatures = Path(str(files("nca_tutorial"))) / "creatures"
     return {f.name: f for f in sorted(creatures.glob("*")) if (f / "config.json").exists()}
 
+def _kind(path):
+    "What lies at a path: folder, file, other (a pipe or a device), or None."
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+    if stat.S_ISDIR(mode): return "folder"
+    return "file" if stat.S_ISREG(mode) else "other"
+
+def _read_file(path, most, name="name"):
+    "The bytes of a plain file; no pipe or device is opened, and no file that is far too large is read."
+    kind = _kind(path)
+    if kind is None: raise FileNotFoundError(f"{name}: {str(path.parent)!r} holds no {path.name}")
+    if kind != "file":
+        what = "a folder" if kind == "folder" else "a pipe or a device"
+        raise ValueError(f"{name}: {str(path)!r} is {what}; expected a file")
+    size = path.stat().st_size
+    if size > most:
+        raise ValueError(f"{name}: {str(path)!r} has {size} bytes; expected {most} at most")
+    with open(path, "rb") as f: return f.read(size)
+
 def _find_file(path):
     "A .json file is a browser model; any other file is refused, whether it exists or not."
+    kind = _kind(path)
+    if kind == "other":
+        raise ValueError(f"name: {str(path)!r} is a pipe or a device; expected a folder or a file")
     if path.suffix.lower() == ".json":
-        if path.is_file(): return path
+        if kind == "file": return path
         raise FileNotFoundError(f"name: no file {str(path)!r}")
     raise ValueError(f"name: {str(path)!r} is not read. Only a folder with config.json and model.safetensors, or a "
-                     ".json file of the browser demo, is loaded: they hold numbers, and a pickle can run code")
+                     ".json file of the browser demo, is loaded: they hold numbers, and a pickle can run "
+                     f"code. {_ELSEWHERE}")
 
 # %% ../nbs/04_core.ipynb #20631d02
+def _is_path(name):
+    "Whether a name can mean the file system only: a path, or text that looks like one."
+    return not isinstance(name, str) or name.startswith((".", "~")) or "/" in name or os.sep in name
+
+def _check_name(name):
+    if not isinstance(name, (str, os.PathLike)) or isinstance(os.fspath(name), bytes):
+        raise TypeError(f"name: got {_short(name)}; expected a packaged name, a folder, a .json "
+                        "file or a Hub id")
+    if name == "":
+        raise ValueError("name: got ''; expected a packaged name, a folder, a .json file or a "
+                         "Hub id")
+
+def _find_packaged(name, folder):
+    "The package's creature; where a folder of its name lies here, a warning tells which is which."
+    if _kind(Path(name)) == "folder" and not Path(name).samefile(folder):
+        warnings.warn(f"name: {name!r} is a creature of the package and also a folder here. The package's "
+                      f"is taken; for the folder say Path({name!r}) or './{name}'", stacklevel=4)
+    return folder
+
 def _find(name):
     "A packaged name, a folder, a .json file or an id on the Hugging Face Hub -> a folder or a .json file."
-    if not isinstance(name, (str, os.PathLike)):
-        raise TypeError(f"name: got {name!r}; expected a packaged name, a folder, a .json file or a Hub id")
+    _check_name(name)
     packaged, path = _packaged(), Path(name)
-    if str(name) in packaged: return packaged[str(name)]
-    if path.is_dir(): return path
-    if path.is_file() or path.suffix.lower() in (".json", *_PICKLES): return _find_file(path)
-    if str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
+    if not _is_path(name) and name in packaged: return _find_packaged(name, packaged[name])
+    kind = _kind(path)
+    if kind == "folder":
+        settle(path)
+        return path
+    if kind or path.suffix.lower() in (".json", *_PICKLES): return _find_file(path)
+    if not isinstance(name, str) or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise FileNotFoundError(f"name: no creature or folder {str(name)!r}; packaged are {', '.join(packaged)}")
     from huggingface_hub import snapshot_download
     try: return Path(snapshot_download(str(name), allow_patterns=["config.json", "model.safetensors"]))
@@ -252,9 +396,8 @@ def _find(name):
 
 # %% ../nbs/04_core.ipynb #83e88622
 def _read_config(folder):
-    path = Path(folder) / "config.json"
-    if not path.exists(): raise FileNotFoundError(f"name: {str(folder)!r} holds no config.json")
-    try: config = json.loads(path.read_text(encoding="utf-8"))
+    data = _read_file(Path(folder) / "config.json", 1_000_000)
+    try: config = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as e:
         raise ValueError(f"config.json in {str(folder)!r} is not JSON: {e}") from None
     missing = [k for k in _SETTINGS if not isinstance(config, dict) or k not in config]
@@ -276,9 +419,10 @@ def _sizes(cls, config, folder):
 
 # %% ../nbs/04_core.ipynb #00b4e203
 def _read_weights(folder, want):
-    path = Path(folder) / "model.safetensors"
-    if not path.exists(): raise FileNotFoundError(f"name: {str(folder)!r} holds no model.safetensors")
-    try: weights = load_safetensors(path.read_bytes())
+    # numbers of 64 bits, and a header
+    most = 8 * sum(math.prod(shape) for shape in want.values()) + 1_000_000
+    data = _read_file(Path(folder) / "model.safetensors", most)
+    try: weights = load_safetensors(data)
     except SafetensorError as e:
         raise ValueError(f"model.safetensors in {str(folder)!r} is damaged or no safetensors file: {e}") from None
     got = {k: tuple(v.shape) for k, v in weights.items()}
@@ -320,7 +464,8 @@ def _read_layer(layer, where):
 # %% ../nbs/04_core.ipynb #b4a1c586
 def _read_layers(path):
     "The two layers of a browser model, each as a weight and a bias."
-    try: layers = json.loads(path.read_text(encoding="utf-8"))
+    data = _read_file(path, 64_000_000)
+    try: layers = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as e: raise ValueError(f"{str(path)!r} is not JSON: {e}") from None
     if not isinstance(layers, list) or len(layers) != 2:
         got = f"a list of {len(layers)}" if isinstance(layers, list) else type(layers).__name__
@@ -340,6 +485,76 @@ def _read_demo(path):
                "update.2.weight": w2[..., None, None], "update.2.bias": b2}
     return dict(channels=channels, hidden=hidden), weights
 
+# %% ../nbs/04_core.ipynb #4b6d9f40
+# what a subclass may have of its own: no step is in them
+_INHERITED = ("__init__", "__repr__", "__str__", "extra_repr", "__doc__", "__class__", "from_pretrained",
+              "from_state_dict", "save_pretrained", "push_to_hub")
+
+def _methods(cls):
+    return {k: inspect.getattr_static(cls, k) for k in dir(cls) if k not in _INHERITED}
+
+def _own_methods(model):
+    "What a subclass does in its own way, or somebody replaced in this one object."
+    plain, theirs = _methods(NCAModel), _methods(type(model))
+    for name, method in plain.items():
+        if callable(getattr(NCAModel, name, None)) and theirs[name] is not method:
+            return f"its class {type(model).__name__} has its own {name}"
+    for where, module in model.named_modules():
+        replaced = [k for k in vars(module) if callable(getattr(type(module), k, None))]
+        if replaced: return f"{replaced[0]} of {where or 'the model'} was replaced"
+        if module._forward_hooks or module._forward_pre_hooks or module._state_dict_hooks:
+            return f"{where or 'the model'} has a hook"
+
+def _layout(model):
+    "Layers and tensors by name, each with what must agree."
+    details = ("kernel_size", "stride", "padding", "groups")
+    layers = {n: (type(m).__name__, *(getattr(m, k, None) for k in details)) for n, m in model.named_modules() if n}
+    tensors = {n: ("a parameter", tuple(t.shape)) for n, t in model.named_parameters(remove_duplicate=False)}
+    tensors |= {n: ("a buffer", tuple(t.shape)) for n, t in model.named_buffers(remove_duplicate=False)}
+    return layers, tensors | {f"{n} in state_dict": "there" for n in model.state_dict()}
+
+def _config(model):
+    "The settings as config.json holds them: kernels of one's own with their numbers."
+    config = {k: getattr(model, k) for k in _SETTINGS}
+    return config | ({"kernels": model._named()} if model.own_kernels else {})
+
+def _why_not_plain(model):
+    "Why a model is not the plain one of its settings, or None."
+    with torch.device("meta"): like = NCAModel(**_config(model))
+    if why := _own_methods(model): return why
+    for got, want in zip(_layout(model), _layout(like)):
+        for part in got.keys() | want.keys():
+            if got.get(part) != want.get(part):
+                expected = want.get(part, "nothing of it")
+                return f"{part} is {got.get(part, 'not there')}, its settings say {expected}"
+    if model.kernel_weights.is_meta: return "its numbers have no memory"
+    if not torch.equal(model.kernel_weights, model._bank().to(model.kernel_weights)):
+        return f"its kernel_weights are not those that {model.kernels} name"
+
+# %% ../nbs/04_core.ipynb #4b6d9f41
+def _check_folder(folder):
+    named = isinstance(folder, (str, os.PathLike)) and not isinstance(os.fspath(folder), bytes)
+    if not named or folder == "":
+        raise TypeError(f"folder: got {_short(folder)}; expected the path of a folder")
+    return check_path("folder", Path(folder) / "model.safetensors").parent
+
+def _check_plain(model, name="model"):
+    "Refuse what would come back as something else, or not at all; else give the weights in float32."
+    if not isinstance(model, NCAModel):
+        raise TypeError(f"{name}: got {type(model).__name__}; expected an NCAModel")
+    if why := _why_not_plain(model):
+        raise ValueError(f"{name}: {why}. Only settings and weights are kept, so it would come "
+                         "back as another model")
+    weights = {}
+    for k, v in model.state_dict().items():
+        if not v.is_floating_point():
+            raise TypeError(f"{name}: {k} is {v.dtype}; expected floating point")
+        weights[k] = v.detach().float().cpu().contiguous()
+        if not weights[k].isfinite().all():
+            raise ValueError(f"{name}: {k} holds NaN or infinite values, or values too large for "
+                             "float32")
+    return weights
+
 # %% ../nbs/04_core.ipynb #ee7b2fd2
 from fastcore.basics import patch
 
@@ -349,21 +564,22 @@ def save_pretrained(
     self: NCAModel,
     folder: str | Path,  # made if it does not exist; config.json and model.safetensors in it are replaced
 ) -> Path:  # the folder
-    "Save settings and weights."
-    config = {k: getattr(self, k) for k in _SETTINGS}
-    weights = {k: v.detach().float().cpu().contiguous() for k, v in self.state_dict().items()}
-    text = json.dumps(config, indent=2) + "\n"
-    write_files(folder, {"model.safetensors": save_safetensors(weights), "config.json": text.encode()})
-    return Path(folder)
+    "Save settings and weights, in float32; a model that is more than its settings say is refused."
+    folder = _check_folder(folder)
+    weights = save_safetensors(_check_plain(self))
+    text = json.dumps(_config(self), indent=2, allow_nan=False) + "\n"
+    write_files(folder, {"model.safetensors": weights, "config.json": text.encode()})
+    return folder
 
 # %% ../nbs/04_core.ipynb #b1837de5
 @patch(cls_method=True)
 def from_pretrained(
     cls: NCAModel,
-    name: str | Path,  # a packaged creature, a folder, a Hub id ("user/creature") or a .json file of the Distill demo
+    name: str | Path,  # "gecko-grow": the package's; "./folder", Path("folder"), "x.json"; "user/creature"
     engine: str = "auto",  # how a step is computed, one of `ENGINES`
 ) -> NCAModel:  # on the CPU
     "Load a creature: config.json and model.safetensors, or a browser model (see the table above); no code is executed."
+    _check_setting(None, "engine", engine)
     source = _find(name)
     if source.is_file(): settings, weights = _read_demo(source)
     else:
@@ -373,10 +589,137 @@ def from_pretrained(
     model.load_state_dict(weights)
     return model
 
+# %% ../nbs/04_core.ipynb #4b6d9f51
+def _read_tensors(path):
+    if path.suffix.lower() != ".safetensors":
+        raise ValueError(f"weights: {str(path)!r} is not read; expected a .safetensors file or a "
+                         f"state_dict. {_ELSEWHERE}")
+    try: return load_safetensors(_read_file(path, 2**30, "weights"))
+    except SafetensorError as e:
+        raise ValueError(f"weights: {str(path)!r} is damaged or no safetensors file: {e}") from None
+
+def _foreign_tensors(weights):
+    "A state_dict, or a .safetensors file -> its tensors in float32 by key."
+    if isinstance(weights, (str, os.PathLike)) and not isinstance(os.fspath(weights), bytes):
+        weights = _read_tensors(Path(weights))
+    if not isinstance(weights, Mapping):
+        raise TypeError(f"weights: got {_short(weights)}; expected a state_dict or the path of a "
+                        ".safetensors file")
+    for key, value in weights.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"weights: {key!r} is {_short(value)}; expected a tensor (if the state_dict "
+                            "lies in there, pass that)")
+        if value.is_complex() or value.is_meta or not value.float().isfinite().all():
+            raise ValueError(f"weights: {key!r} holds NaN, infinite or complex values, or none "
+                             "at all")
+    return {str(k): v.detach().float().cpu() for k, v in weights.items()}
+
+def _one_by_one(tensor):
+    return tensor.ndim == 2 or (tensor.ndim == 4 and tensor.shape[2:] == (1, 1))
+
+def _find_layers(tensors, count, ordered):
+    "Keys of the two weights: (hidden, channels * count), then (channels, hidden)."
+    flat = {k: tuple(v.shape[:2]) for k, v in tensors.items() if _one_by_one(v)}
+    pairs = [(a, b) for a in flat for b in flat if a != b and flat[a] == (flat[b][1], count * flat[b][0])]
+    place = list(flat).index
+    found = [(a, b) for a, b in pairs if ordered and place(a) < place(b)] or pairs
+    if len(found) == 1: return found[0]
+    shapes = {k: tuple(v.shape) for k, v in tensors.items()}
+    raise ValueError(f"weights: got {_short(shapes)}; expected one pair of 1x1 layers, (hidden, channels * "
+                     f"{count}) and (channels, hidden), and found {len(found)}"
+                     + " (a file keeps no order: pass a state_dict)" * (not ordered and len(found) == 2))
+
+def _find_bias(tensors, weight, others):
+    "Key of a layer's bias, by its name or else by its length; None where there is none."
+    want = tensors[weight].shape[:1]
+    fitting = [k for k, v in tensors.items() if v.shape == want and k not in others]
+    named = weight.removesuffix("weight") + "bias"
+    return named if named in fitting else next(iter(fitting), None)
+
+def _find_biases(tensors, first, last, ordered):
+    names = [k.removesuffix("weight") + "bias" for k in (first, last)]
+    ahead = _find_bias(tensors, first, [names[1]])
+    behind = _find_bias(tensors, last, [ahead])
+    alike = len(tensors[first]) == len(tensors[last])
+    unsure = alike and ahead and ahead != names[0] and (not behind or not (ordered or behind == names[1]))
+    if unsure:
+        raise ValueError(f"weights: {ahead!r} fits both layers; expected its layer's name, as "
+                         f"{names[0]!r}")
+    return ahead, behind
+
+# %% ../nbs/04_core.ipynb #4b6d9f52
+def _check_rest(tensors, used, bank, channels):
+    "What is left over: kernels, which must be those that were named, and single numbers."
+    for key, value in tensors.items():
+        if key in used or value.numel() < 2: continue
+        if tuple(value.shape[-2:]) != (3, 3):
+            raise ValueError(f"weights: {key!r} of shape {tuple(value.shape)} has no place in this model; "
+                             "expected two 1x1 layers, each with or without a bias")
+        theirs = value.reshape(-1, 3, 3)
+        same = (theirs[:, None] - bank).abs().amax((2, 3)) < 1e-5  # (theirs, K)
+        right = same.any(1)
+        # a whole bank for each channel: its order counts, too
+        if len(theirs) == channels * len(bank): right = same.view(channels, -1, len(bank)).diagonal(0, 1, 2)
+        if not right.all():
+            raise ValueError(f"weights: {key!r} holds other kernels than kernels, scale and swap_xy say; if "
+                             "it is not used as it stands, leave it out")
+
+def _their_kernels(kernels, scale, swap_xy):
+    "Their bank in their order; for each of our kernels the place of theirs, and the factor between."
+    named = _read_kernels(kernels)
+    names = list(named)
+    if swap_xy and any(named.get(n, True) for n in ("sobel_x", "sobel_y")):
+        raise ValueError("swap_xy: got True; expected both sobel_x and sobel_y in kernels, got "
+                         f"{tuple(names)}")
+    other = {"sobel_x": "sobel_y", "sobel_y": "sobel_x"} if swap_xy else {}
+    place = [names.index(other.get(n, n)) for n in names]
+    scaled = [n != "identity" and own is None for n, own in named.items()]
+    factor = torch.tensor([8.0 * scale if s else 1.0 for s in scaled])
+    return kernel_bank(named, scale)[place], place, factor
+
+# %% ../nbs/04_core.ipynb #4b6d9f60
+@patch(cls_method=True)
+def from_state_dict(
+    cls: NCAModel,
+    weights: Mapping[str, Tensor] | str | Path,  # a state_dict, or a .safetensors file; any names
+    order: str = "channels",  # of the first layer's inputs: "channels": c*K + k, "kernels": k*C + c
+    swap_xy: bool = False,  # whether their first Sobel kernel runs down and the second across
+    scale: float = 1 / 8,  # factor of their Sobel and Laplacian kernels; not 0
+    kernels: Sequence[str] | Mapping = ("identity", "sobel_x", "sobel_y"),  # theirs, in order
+    **settings,  # fire_rate, padding, alive_threshold and engine, as `NCAModel` takes them
+) -> NCAModel:  # on the CPU
+    "Take over the weights of another PyTorch program; no code is executed."
+    if unknown := sorted(set(settings) - {"fire_rate", "padding", "alive_threshold", "engine"}):
+        raise TypeError(f"{unknown[0]}: not a setting here; expected fire_rate, padding, alive_threshold "
+                        "or engine (sizes and biases are read off the weights)")
+    if not isinstance(order, str) or order not in ("channels", "kernels"):
+        raise ValueError(f"order: got {_short(order)}; expected 'channels' or 'kernels'")
+    if not isinstance(swap_xy, bool):
+        raise TypeError(f"swap_xy: got {_short(swap_xy)}; expected True or False")
+    scale = float(check_number("scale", scale))
+    if not scale: raise ValueError("scale: got 0; expected another number")
+    bank, place, factor = _their_kernels(kernels, scale, swap_xy)
+    tensors = _foreign_tensors(weights)
+    ordered = isinstance(weights, Mapping)  # the keys of a file come in no order
+    first, last = _find_layers(tensors, len(bank), ordered)
+    ahead, behind = _find_biases(tensors, first, last, ordered)
+    w1, w2 = (tensors[k].flatten(1) for k in (first, last))
+    hidden, channels = len(w1), len(w2)
+    _check_rest(tensors, (first, last, ahead, behind), bank, channels)
+    by_kernel = w1.view(hidden, channels, -1)  # (hidden, C, K)
+    if order == "kernels": by_kernel = w1.view(hidden, -1, channels).mT
+    w1 = (by_kernel[..., place] * factor).reshape(hidden, -1)
+    model = cls(channels, hidden, kernels=kernels, output_bias=behind is not None, **settings)
+    new = {"update.0.weight": w1[..., None, None], "update.2.weight": w2[..., None, None],
+           "update.0.bias": tensors[ahead] if ahead else torch.zeros(hidden)}
+    model.load_state_dict(new | ({"update.2.bias": tensors[behind]} if behind else {}))
+    return model
+
 # %% ../nbs/04_core.ipynb #a5e99e62
 def _check_repo_id(repo_id):
     from huggingface_hub.utils import validate_repo_id
-    expected = f"repo_id: got {repo_id!r}; expected 'user/name', of letters, digits, '-', '_' and '.'"
+    expected = (f"repo_id: got {_short(repo_id)}; expected 'user/name', of letters, digits, '-', '_' "
+                "and '.'")
     if not isinstance(repo_id, str): raise TypeError(expected)
     try: validate_repo_id(repo_id)
     except ValueError: raise ValueError(expected) from None
@@ -392,7 +735,11 @@ def push_to_hub(
 ) -> str:  # the address of the repository
     "Upload config.json and model.safetensors to the Hugging Face Hub, where `from_pretrained` finds them."
     _check_repo_id(repo_id)
-    if not isinstance(private, bool): raise TypeError(f"private: got {private!r}; expected True or False")
+    if not isinstance(private, bool):
+        raise TypeError(f"private: got {_short(private)}; expected True or False")
+    _check_plain(self)
+    if token is not None and not isinstance(token, str):
+        raise TypeError("token: expected text, or None")
     from huggingface_hub import HfApi
     with tempfile.TemporaryDirectory() as folder:
         self.save_pretrained(folder)

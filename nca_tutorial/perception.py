@@ -9,13 +9,13 @@ __all__ = ['KERNELS', 'kernel_bank', 'pad', 'perceive']
 
 # %% ../nbs/03_perception.ipynb #66737657
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .ground import check_number
+from .ground import _short, check_number
 
 # %% ../nbs/03_perception.ipynb #43e7b51e
 KERNELS = {
@@ -26,30 +26,86 @@ KERNELS = {
 }
 
 # %% ../nbs/03_perception.ipynb #da0589df
-def _check_kernel_names(names, angle=0.0):
-    if isinstance(names, str) or not isinstance(names, Sequence) or not names:
-        raise TypeError(f"kernels: got {names!r}; expected a non-empty sequence of names from {', '.join(KERNELS)}")
-    if unknown := [n for n in names if n not in KERNELS]:
-        raise ValueError(f"kernels: unknown {unknown[0]!r}; expected names from {', '.join(KERNELS)}")
-    if len(set(names)) < len(names): raise ValueError(f"kernels: a name stands twice in {tuple(names)}")
-    if angle and ("sobel_x" in names) != ("sobel_y" in names):
-        raise ValueError(f"angle: {angle} degrees needs both sobel_x and sobel_y in kernels, got {tuple(names)}")
+def _own_kernel(name, values):
+    "Nine numbers of a reader's own, row by row, as float32 holds them."
+    what = f"kernels: {name!r}: got {_short(values)}; expected a (3, 3) tensor or nested list"
+    try:
+        kernel = torch.as_tensor(values, device="cpu")
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise TypeError(what) from None
+    if kernel.is_complex() or kernel.dtype == torch.bool: raise TypeError(f"{what} of real numbers")
+    if tuple(kernel.shape) != (3, 3): raise ValueError(what)
+    kernel = kernel.detach().float()
+    if not kernel.isfinite().all(): raise ValueError(f"{what} of finite numbers")
+    return tuple(map(tuple, kernel.tolist()))
+
+def _read_kernels(kernels):
+    "Names, or {name: values} -> {name: nine numbers of one's own, or None for those of `KERNELS`}."
+    if isinstance(kernels, str) or not isinstance(kernels, (Sequence, Mapping)) or not len(kernels):
+        raise TypeError(f"kernels: got {_short(kernels)}; expected a non-empty sequence of names "
+                        f"from {', '.join(KERNELS)}, or a mapping from names to (3, 3) values")
+    for name in kernels:
+        if not isinstance(name, str):
+            raise TypeError(f"kernels: got {_short(name)} as a name; expected names from "
+                            f"{', '.join(KERNELS)}")
+    values = kernels if isinstance(kernels, Mapping) else dict.fromkeys(kernels)
+    if len(values) < len(kernels):
+        raise ValueError(f"kernels: a name stands twice in {tuple(kernels)}")
+    if unknown := [n for n, v in values.items() if v is None and n not in KERNELS]:
+        raise ValueError(f"kernels: unknown {unknown[0]!r}; expected names from "
+                         f"{', '.join(KERNELS)}, or a mapping that gives the nine numbers of any other")
+    return {n: None if v is None else _own_kernel(n, v) for n, v in values.items()}
+
+def _check_turn(angle, kernels):
+    "Both Sobel kernels of the book can be turned, and so can its kernels without a direction."
+    theirs = [n for n, own in kernels.items() if own is None and n.startswith("sobel")]
+    free = not theirs and all(own is None for own in kernels.values())
+    if angle and len(theirs) < 2 and not free:
+        raise ValueError(f"angle: {angle} degrees needs both sobel_x and sobel_y in kernels, "
+                         f"and both as `KERNELS` has them; got {tuple(kernels)}")
+
+# %% ../nbs/03_perception.ipynb #3a5c8e12
+def _check_grid(x):
+    "Its form alone: these lines run in every step, so no number is looked at."
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x: got {type(x).__name__}; expected a tensor (B, C, H, W)")
+    if x.ndim != 4 or 0 in x.shape:
+        raise ValueError(f"x: got shape {tuple(x.shape)}; expected (B, C, H, W) with nothing empty")
+
+def _check_padding(padding):
+    if not isinstance(padding, str) or padding not in ("zeros", "wrap"):
+        raise ValueError(f"padding: got {_short(padding)}; expected 'zeros' or 'wrap'")
+
+def _check_bank(kernels, channels):
+    want = f"(K, 3, 3) or ({channels}, K, 3, 3)"
+    if not isinstance(kernels, Tensor) or kernels.is_complex():
+        raise TypeError(f"kernels: got {_short(kernels)}; expected a tensor {want} of real numbers")
+    many = kernels.ndim == 4 and len(kernels) == channels
+    if (kernels.ndim != 3 and not many) or kernels.shape[-2:] != (3, 3):
+        raise ValueError(f"kernels: got shape {tuple(kernels.shape)}; expected {want}")
+    if 0 in kernels.shape:
+        raise ValueError(f"kernels: got shape {tuple(kernels.shape)}, which holds none")
 
 # %% ../nbs/03_perception.ipynb #35ec2ff2
 def kernel_bank(
-    names: Sequence[str] = ("identity", "sobel_x", "sobel_y"),  # which kernels, in which order; see `KERNELS`
-    scale: float = 1 / 8,  # factor of the Sobel and Laplacian kernels; the identity keeps its 1
+    names: Sequence[str] | Mapping = ("identity", "sobel_x", "sobel_y"),  # or {name: (3, 3)}
+    scale: float = 1 / 8,  # factor of the book's Sobel and Laplacian kernels, and of no others
     angle: float = 0.0,  # turn of the perceived axes in degrees; 90 makes a creature grow turned counter-clockwise
 ) -> Tensor:  # (K, 3, 3) float32
     "The fixed kernels that a cell perceives with (Mordvintsev et al. 2020, Experiments 1 and 4)."
-    for name, value in (("scale", scale), ("angle", angle)): check_number(name, value)
-    _check_kernel_names(names, angle)
+    most = torch.finfo(torch.float32).max / 12
+    scale = float(check_number("scale", scale, -most, most))
+    check_number("angle", angle)
+    kernels = _read_kernels(names)
+    _check_turn(angle, kernels)
     bank = {n: torch.tensor(k, dtype=torch.float32) * (1 if n == "identity" else scale) for n, k in KERNELS.items()}
     if angle:
         cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         dx, dy = bank["sobel_x"], bank["sobel_y"]
         bank |= {"sobel_x": cos * dx - sin * dy, "sobel_y": sin * dx + cos * dy}
-    return torch.stack([bank[n] for n in names])
+    for name, own in kernels.items():
+        if own is not None: bank[name] = torch.tensor(own, dtype=torch.float32)
+    return torch.stack([bank[n] for n in kernels])
 
 # %% ../nbs/03_perception.ipynb #73936971
 def pad(
@@ -57,7 +113,8 @@ def pad(
     padding: str = "zeros",  # "zeros": nothing lives outside; "wrap": the grid is a torus
 ) -> Tensor:  # (B, C, H + 2, W + 2)
     "Add one ring of cells around the grid."
-    if padding not in ("zeros", "wrap"): raise ValueError(f"padding: got {padding!r}; expected 'zeros' or 'wrap'")
+    _check_grid(x)
+    _check_padding(padding)
     return F.pad(x, (1, 1, 1, 1), mode="circular" if padding == "wrap" else "constant")
 
 # %% ../nbs/03_perception.ipynb #c2dafd83
@@ -67,10 +124,9 @@ def perceive(
     padding: str = "zeros",  # "zeros" or "wrap"
 ) -> Tensor:  # (B, C*K, H, W), channel-major: kernel k of channel c at index c*K + k
     "What every cell sees: each channel of its 3x3 neighbourhood measured by each kernel."
-    if x.ndim != 4: raise ValueError(f"x: got shape {tuple(x.shape)}; expected (B, C, H, W)")
+    _check_grid(x)
     if not x.is_floating_point(): raise TypeError(f"x: got {x.dtype}; expected floating point")
-    channels, each = x.shape[1], kernels.ndim == 4
-    if kernels.ndim not in (3, 4) or kernels.shape[-2:] != (3, 3) or (each and len(kernels) != channels):
-        raise ValueError(f"kernels: got shape {tuple(kernels.shape)}; expected (K, 3, 3) or ({channels}, K, 3, 3)")
+    channels = x.shape[1]
+    _check_bank(kernels, channels)
     weight = kernels.to(x).expand(channels, -1, -1, -1).reshape(-1, 1, 3, 3)  # (C*K, 1, 3, 3)
     return F.conv2d(pad(x, padding), weight, groups=channels)

@@ -8,7 +8,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/playground.html.md"""
 __all__ = ['QUICK', 'export_web', 'Playground', 'export_html', 'Easel']
 
 # %% ../nbs/11_playground.ipynb #b5349a64
-import base64, copy, html, io, json, math, re, struct, threading, time
+import base64, copy, html, inspect, io, json, math, os, re, struct, threading, time
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from anywidget import AnyWidget
 from torch import Tensor, nn
 from traitlets import Bool, Bytes, Dict, Float, Int, List, Unicode, default
 
-from .core import NCAModel, seed_state, to_rgba
-from .ground import check_count, check_number, check_state, make_generator, write_files
+from .core import NCAModel, _check_plain, seed_state, to_rgba
+from .ground import (_short, check_count, check_generator, check_number, check_path,
+                                 check_seed, check_state, make_generator, write_file)
 from .growing import _beginning, pixel_loss
 from .pool import SamplePool
 from .regeneration import cut_disc
@@ -31,23 +32,35 @@ from .viz import as_image
 def _grid(size):
     "A side, or (height, width), as two whole numbers."
     sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    if len(sides) != 2: raise ValueError(f"size: got {size!r}; expected a side or (height, width)")
-    for side in sides: check_count("size", side, 3)
-    if max(sides) > 1024: raise ValueError(f"size: got {size!r}; expected sides of 1024 at most")
+    if len(sides) != 2:
+        raise ValueError(f"size: got {_short(size)}; expected a side or (height, width)")
+    sides = tuple(check_count("size", side, 3) for side in sides)
+    if max(sides) > 1024:
+        raise ValueError(f"size: got {_short(size)}; expected sides of 1024 at most")
     return sides
 
-def _check_model(model, name="model"):
-    if not isinstance(model, NCAModel): raise TypeError(f"{name}: got {type(model).__name__}; expected an NCAModel")
-    if bad := [k for k, v in model.state_dict().items() if not v.isfinite().all()]:
-        raise ValueError(f"{name}: {bad[0]} holds NaN or infinite values")
+def _title(name, path):
+    "What a page calls a creature; of a file's name only what can be written as text."
+    name = Path(path).stem if name is None else name
+    if not isinstance(name, str): raise TypeError(f"name: got {_short(name)}; expected a word")
+    return name.encode("utf-8", "replace").decode()
+
+def _load(model):
+    "A model, or the name or the path of one."
+    return NCAModel.from_pretrained(model) if isinstance(model, (str, os.PathLike)) else model
 
 def _start(model, size, generator=None):
     "Where a life begins, (C, H, W): one seed, or noise for a texture."
     if model.alive_threshold is not None: return seed_state(1, model.channels, size)[0]
     return noise_state(1, model.channels, size, generator)[0]
 
+def _live(model, x, *how):
+    "Run a model from a state (C, H, W) in float32; the model may be of another type, on another device."
+    return model(x[None].to(model.update[-1].weight), *how)[0].float().cpu()
+
 def _portrait(model, x):
     "What the eye sees of a state (C, H, W): (4, H, W), or (3, H, W) for a texture."
+    x = x.nan_to_num()
     return to_texture(x[None])[0].clamp(0, 1) if model.alive_threshold is None else to_rgba(x)
 
 def _layers(model):
@@ -60,14 +73,28 @@ def _layers(model):
 # %% ../nbs/11_playground.ipynb #27fc4b18
 _HEADER = ("channels", "hidden", "fire_rate", "kernels", "padding", "alive_threshold")
 
+def _check_page(model, name="model"):
+    "What `_check_plain` refuses, and what the page's reader would."
+    _check_plain(model, name)
+    texture = model.alive_threshold is None
+    for what, least, most in (("channels", 3 if texture else 4, 64), ("hidden", 0, 1024)):
+        got = getattr(model, what)
+        if not least <= got <= most:
+            raise ValueError(f"{name}: it has {what} {got}; a page takes {least} to {most}")
+    if model.own_kernels:
+        own = ", ".join(model.own_kernels)
+        raise ValueError(f"{name}: a page has no kernels but the book's, and {own} is none of them or has "
+                         "other numbers; keep it with save_pretrained")
+    if not model.hidden and model.kernels[0] != "identity":
+        raise ValueError(f"{name}: its kernels begin with {model.kernels[0]}; without a hidden layer a "
+                         "page takes those that begin with identity")
+
 def _web_bytes(model, name, size):
     "A creature as the bytes that the page reads."
-    _check_model(model)
-    name = "creature" if name is None else name
-    if not isinstance(name, str): raise TypeError(f"name: got {name!r}; expected a word")
+    _check_page(model)
     header = {k: getattr(model, k) for k in _HEADER}
     header |= dict(size=_grid(size), name=name[:80], kind="texture" if model.alive_threshold is None else "growing")
-    text = json.dumps(header).encode()
+    text = json.dumps(header, allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     numbers = torch.cat([w.detach().flatten().float().cpu() for w in _layers(model)])
     return b"NCA1" + struct.pack("<I", len(text)) + text + numbers.numpy().astype("<f4").tobytes()
@@ -80,25 +107,25 @@ def export_web(
     size: int | tuple[int, int] = (72, 72),  # the world it lives in: a side, or (height, width), in cells
 ) -> Path:  # the file
     "Write a model as the one small file that the live pages read: a header in JSON and float32 numbers."
-    path = Path(path)
-    if path.is_dir(): raise IsADirectoryError(f"path: {str(path)!r} is a folder; expected a file name")
-    data = _web_bytes(model, path.stem if name is None else name, size)
-    write_files(path.parent, {path.name: data})
+    path = check_path("path", path)
+    write_file(path, _web_bytes(model, _title(name, path), size))
     return path
 
 # %% ../nbs/11_playground.ipynb #32089598
 def _disc(height, width, x, y, radius, wrap=False):
     "Which cells lie within `radius` of column `x` and row `y`: (H, W) bool."
-    for name, value in dict(x=x, y=y, radius=radius).items(): check_number(name, value)
-    if radius < 0: raise ValueError(f"radius: got {radius}; expected 0 or more cells")
+    x, y = (float(check_number(k, v, -1e6, 1e6)) for k, v in (("x", x), ("y", y)))
+    if check_number("radius", radius, most=1e6) < 0:
+        raise ValueError(f"radius: got {radius}; expected 0 or more cells")
     across, down = (torch.arange(width) - x).abs(), (torch.arange(height) - y).abs()
     if wrap: across, down = torch.minimum(across, (width - across).abs()), torch.minimum(down, (height - down).abs())
-    return down[:, None]**2 + across**2 <= radius**2 + 1e-3
+    return down[:, None]**2 + across**2 <= float(radius)**2 + 1e-3
 
 # %% ../nbs/11_playground.ipynb #3edbecb4
 def _pack(x, steps, count):
     "A state (C, H, W) as bytes for the page, behind the count of changes made in Python and the number of steps."
-    return struct.pack("<II", count, steps) + x.detach().float().cpu().contiguous().numpy().astype("<f4").tobytes()
+    numbers = x.detach().float().cpu().contiguous().numpy().astype("<f4")
+    return struct.pack("<II", count % 2**32, steps) + numbers.tobytes()
 
 def _unpack(data, shape):
     "The reverse of `_pack`: state, steps and count; a state of another size, or one that is not finite, is refused."
@@ -110,6 +137,16 @@ def _unpack(data, shape):
 
 # %% ../nbs/11_playground.ipynb #1e6f8439
 def _web(name): return (files("nca_tutorial") / "web" / name).read_text(encoding="utf-8")
+
+class _Number(Float):
+    "A number within 10,000 of 0."
+    def validate(self, obj, value): return float(check_number(self.name, value, -1e4, 1e4))
+
+class _Switch(Bool):
+    def validate(self, obj, value):
+        if not isinstance(value, bool):
+            raise TypeError(f"{self.name}: got {_short(value)}; expected True or False")
+        return value
 
 class _Guarded(AnyWidget):
     "A widget that takes nothing from a page unchecked; one thread at a time goes through its door."
@@ -135,24 +172,26 @@ class _Guarded(AnyWidget):
 class Playground(_Guarded):
     "A living creature under your hands, and in `state` what your hands made of it."
     weights = Bytes().tag(sync=True)
-    paused = Bool(False).tag(sync=True)
-    speed = Float(30.0).tag(sync=True)  # steps a second
-    angle = Float(0.0).tag(sync=True)  # turn of the perceived axes, in degrees
+    paused = _Switch(False).tag(sync=True)
+    speed = _Number(30.0).tag(sync=True)  # steps a second
+    angle = _Number(0.0).tag(sync=True)  # turn of the perceived axes, in degrees
     _size = List().tag(sync=True)
     _cells = Bytes().tag(sync=True, echo_update=False)
 
     def __init__(
         self,
-        model: NCAModel | str,  # a creature or a texture, or the name of a packaged one
+        model: NCAModel | str | Path,  # a creature or a texture, or a name or path for `from_pretrained`
         target: Tensor | None = None,  # (4, H, W), what `error` compares with
         size: int | tuple[int, int] | None = None,  # of the world; None takes the target's, or 72
         name: str | None = None,  # what the page calls it; None takes the packaged name, or "creature"
         generator: torch.Generator | None = None,  # makes what is drawn in Python reproducible
     ):
-        name = model if name is None and isinstance(model, str) else name
-        model = NCAModel.from_pretrained(model) if isinstance(model, str) else model
-        _check_model(model)
+        name = _title(name, model if isinstance(model, (str, os.PathLike)) else "creature")
+        model = _load(model)
+        _check_page(model)
         self._loss = None if target is None else pixel_loss(target)
+        if check_generator(generator) is not None and generator.device.type != "cpu":
+            raise ValueError(f"generator: it is on {generator.device}; expected one on cpu")
         if size is None: size = (72, 72) if target is None else tuple(target.shape[1:])
         self.model, self.generator = model, generator
         self._shape, self._texture = (model.channels, *_grid(size)), model.alive_threshold is None
@@ -197,7 +236,7 @@ def state(self: Playground, x):
     "Replace it."
     if not isinstance(x, Tensor): raise TypeError(f"state: got {type(x).__name__}; expected a tensor {self._shape}")
     if tuple(x.shape) != self._shape: raise ValueError(f"state: got shape {tuple(x.shape)}; expected {self._shape}")
-    check_state(x[None], x.shape[0])
+    check_state(x[None].detach().float() if x.is_floating_point() else x[None], x.shape[0], "state")
     self._put(x, self.steps)
 
 # %% ../nbs/11_playground.ipynb #a8e0ad3d
@@ -220,7 +259,12 @@ def step(
 ):
     "Let time pass, computed here: also where no page is open."
     x, steps, _ = _unpack(self._cells, self._shape)
-    self._put(self.model(x[None], n, self.generator, self.angle)[0], steps + n)
+    n = check_count("n", n, 0, 10**9)
+    x = _live(self.model, x, n, self.generator, self.angle)
+    if not x.isfinite().all():
+        raise ValueError(f"n: within {n} steps the state explodes to NaN or infinite values; it "
+                         "stays what it was")
+    self._put(x, (steps + n) % 2**32)
 
 # %% ../nbs/11_playground.ipynb #8f613478
 @patch
@@ -241,7 +285,8 @@ def cut(
     x, (height, width) = self.state, self._shape[1:]
     halves = dict(left=x[..., :width // 2], right=x[..., width // 2:],
                   top=x[:, :height // 2], bottom=x[:, height // 2:])
-    if side not in halves: raise ValueError(f"side: got {side!r}; expected {', '.join(halves)}")
+    if not isinstance(side, str) or side not in halves:
+        raise ValueError(f"side: got {_short(side)}; expected {', '.join(halves)}")
     halves[side].zero_()
     self.state = x
 
@@ -252,6 +297,7 @@ def seed(
     x: int, y: int,  # column and row
 ):
     "Plant a seed; a texture has none, and gets a spot of noise."
+    x, y = check_count("x", x, 0, self._shape[2] - 1), check_count("y", y, 0, self._shape[1] - 1)
     here = _disc(*self._shape[1:], x, y, 6 if self._texture else 0, self.model.padding == "wrap")
     new = self._start() if self._texture else (torch.arange(self._shape[0]) > 2).float()[:, None, None]
     self.state = torch.where(here, new, self.state)
@@ -286,17 +332,16 @@ def export_html(
     size: int | tuple[int, int] = (72, 72),  # the world it lives in
 ) -> Path:  # the file
     "Write a page with a living creature that works anywhere, offline, as one file."
-    path = Path(path)
-    if path.is_dir(): raise IsADirectoryError(f"path: {str(path)!r} is a folder; expected a file name")
-    name = path.stem if name is None else name
+    path = check_path("path", path)
+    name = _title(name, path)
     weights, g = _web_bytes(model, name, size), make_generator(0)
-    adult = model(_start(model, _grid(size), g)[None], 120, g)[0]
+    adult = _live(model, _start(model, _grid(size), g), 120, g)
     words = "Hurt it: drag over the picture." if model.alive_threshold is not None else "Drag over it to wipe it away."
     still = _data_url(as_image(_portrait(model, adult), 4, None))
     data = json.dumps(dict(weights=base64.b64encode(weights).decode()))
     parts = dict(title=html.escape(name), words=words, module=_web("nca.js"), still=still, data=data)
     page = re.sub(r"{{(\w+)}}", lambda m: parts[m[1]], _web("page.html"))
-    write_files(path.parent, {path.name: page.encode()})
+    write_file(path, page.encode())
     return path
 
 # %% ../nbs/11_playground.ipynb #a2bf254d
@@ -352,9 +397,10 @@ class Easel(_Guarded):
         padding: int = 4,  # empty cells around the board, in the creature's world; 0 or more
         folder: str | Path = ".",  # where the page's buttons save
     ):
-        check_count("size", size, 8)
-        check_count("padding", padding, 0)
+        size, padding = check_count("size", size, 8), check_count("padding", padding, 0, 480)
         if size > 64: raise ValueError(f"size: got {size}; expected 64 at most")
+        if not isinstance(folder, (str, os.PathLike)) or isinstance(os.fspath(folder), bytes):
+            raise TypeError(f"folder: got {_short(folder)}; expected the path of a folder")
         self.padding, self.folder, self.model, self.losses = padding, Path(folder), None, []
         self._stop, self._thread, self._failure = threading.Event(), None, None
         told = dict(phase="idle", step=0, steps=0, seconds=0.0, error=0.0, empty=0.0, message="", bad=False)
@@ -399,6 +445,8 @@ def drawing(self: Easel, picture):
     want = (4, self.size, self.size)
     if not isinstance(picture, Tensor) or tuple(picture.shape) != want:
         raise ValueError(f"drawing: got {tuple(getattr(picture, 'shape', ()))}; expected a tensor {want}")
+    if picture.is_complex(): raise TypeError(f"drawing: got {picture.dtype}; expected real numbers")
+    picture = picture.detach().float()
     if not picture.isfinite().all(): raise ValueError("drawing: it holds NaN or infinite values")
     with self._door: self._ink = _to_bytes(picture)
 
@@ -466,24 +514,38 @@ def _fit(self: Easel, target, model, stages, seed):
         self._failure = e
         self._tell(phase="failed", message=f"The training failed: {e}", bad=True)
 
+# %% ../nbs/11_playground.ipynb #7c1e5a10
+def _check_stages(stages):
+    if not isinstance(stages, (tuple, list)) or len(stages) != 2 or not all(
+            isinstance(stage, dict) and "steps" in stage for stage in stages):
+        raise ValueError(f"stages: got {_short(stages)}; expected two dictionaries, each with "
+                         "steps")
+    ours = {"model", "source", "loss", "seed", "progress", "callbacks"}
+    known = inspect.signature(fit).parameters.keys() - ours
+    for stage in stages:
+        check_count("stages: steps", stage["steps"], 0)
+        if unknown := [k for k in stage if k not in known]:
+            raise ValueError(f"stages: got {_short(unknown[0])}; expected settings from "
+                             f"{', '.join(sorted(known))}")
+
 # %% ../nbs/11_playground.ipynb #a4d8d088
 @patch
 def train(
     self: Easel,
     stages: tuple = QUICK,  # settings for `train`: those of growing, and of staying and healing
     seed: int = 0,  # of every random choice, and of fresh weights
-    parent: NCAModel | str | None = "gecko-anywhere",  # whose weights to begin with; None begins with fresh ones
+    parent: NCAModel | str | Path | None = "gecko-anywhere",  # whose weights to begin with; None begins with fresh ones
 ):
     "Train a new creature from the drawing, in the background: watch it in the page, or `wait` for it."
     if self.training: raise RuntimeError("a training is under way: wait() for it, or stop() it")
-    if len(stages) != 2 or not all(isinstance(stage, dict) and "steps" in stage for stage in stages):
-        raise ValueError(f"stages: got {stages!r}; expected two dictionaries, each with steps")
+    _check_stages(stages)
+    check_seed(seed)
     if self.drawing[3].max() < 0.1: raise ValueError("drawing: it is empty; expected alpha above 0.1 somewhere")
-    if isinstance(parent, str): parent = NCAModel.from_pretrained(parent)
+    parent = _load(parent)
     if parent is not None:
-        _check_model(parent, "parent")
+        _check_page(parent, "parent")
         if parent.alive_threshold is None: raise ValueError("parent: it is a texture; expected a creature")
-        parent = copy.deepcopy(parent).cpu()
+        parent = copy.deepcopy(parent).cpu().float()
     self._stop.clear()
     self._failure, self.losses, self._began = None, [], time.monotonic()
     self._tell(phase="training", step=0, steps=0, seconds=0.0, message="", bad=False)
@@ -501,6 +563,7 @@ def wait(
     seconds: float | None = None,  # at most; None waits to the end
 ) -> NCAModel | None:  # the creature, or None where the training goes on
     "Wait for the training. If it failed, this raises what went wrong; if you interrupt, it is stopped."
+    if seconds is not None: seconds = check_number("seconds", seconds, 0, threading.TIMEOUT_MAX)
     try:
         if self._thread: self._thread.join(seconds)
     except KeyboardInterrupt:

@@ -1,20 +1,27 @@
 """The model against an independent oracle, its symmetries for random models, what it refuses, and how it is kept."""
 import base64
+import copy
 import inspect
 import json
 import math
+import os
 import pickle
 import shutil
+import warnings
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.utils.prune
 from hypothesis import given, settings, strategies as st
 from safetensors.torch import save_file
 
 from nca_tutorial import core
-from nca_tutorial.core import NCAModel, alive_mask, seed_state, to_rgb, to_rgba
+from nca_tutorial.core import NCAModel, alive_mask, dense_step, seed_state, to_rgb, to_rgba
+from nca_tutorial.ground import write_files
+from nca_tutorial.perception import kernel_bank, pad, perceive
 from nca_tutorial.targets import load_target
 
 BANKS = [("identity", "sobel_x", "sobel_y"), ("identity", "sobel_x", "sobel_y", "laplacian"), ("laplacian", "identity"),
@@ -524,3 +531,267 @@ def test_the_hub_is_asked_in_words_that_it_knows():
     create, upload = (set(inspect.signature(f).parameters) for f in (HfApi.create_repo, HfApi.upload_folder))
     assert {"repo_id", "private", "exist_ok"} <= create and {"repo_id", "folder_path", "commit_message"} <= upload
     assert "token" in inspect.signature(HfApi).parameters
+
+
+# --- only what the settings say is kept ---------------------------------------------------------------------------------
+
+class Louder(NCAModel):
+    def _rollout(self, *args): return 2 * super()._rollout(*args)
+
+
+class Named(NCAModel):
+    "Adds what no step uses."
+    def __init__(self, *args, **kw):
+        super().__init__(*args, **kw)
+        self.nickname = "Dot"
+    def extra_repr(self): return self.nickname
+
+
+def put(name, value):
+    def change(m): setattr(m, name, value)
+    return change
+
+
+def mixed(m): m.__class__ = type("Other", (type("Mixin", (), {"step": lambda self, x: x}), NCAModel), {})
+def learned(m):
+    kernels = m.kernel_weights
+    del m.kernel_weights
+    m.kernel_weights = torch.nn.Parameter(kernels.clone())
+def doubled(m): torch.nn.utils.parametrize.register_parametrization(m.update[0], "weight", Louder4())
+def pruned(m): torch.nn.utils.prune.l1_unstructured(m.update[2], "weight", 3)
+def normed(m): torch.nn.utils.parametrizations.weight_norm(m.update[0])
+def hooked(m): m.update[1].register_forward_hook(lambda m, x, y: -y)
+def hooked_before(m): m.register_forward_pre_hook(lambda m, x: None)
+def kept(m): m.register_buffer("kernel_weights", m.kernel_weights, persistent=True)
+
+
+class Louder4(torch.nn.Module):
+    def forward(self, w): return 4 * w
+
+
+ALTERED = {
+    "another activation": lambda m: m.update.__setitem__(1, torch.nn.Tanh()), "a kind of ReLU": lambda m: m.update.__setitem__(1, torch.nn.LeakyReLU()),
+    "kernels halved": lambda m: m.kernel_weights[1:].mul_(0.5), "kernels swapped": lambda m: m.kernel_weights.copy_(m.kernel_weights[[0, 2, 1]]),
+    "kernels learned": learned, "kernels kept": kept, "a third layer": lambda m: m.update.append(torch.nn.Conv2d(6, 6, 1)), "a layer less": lambda m: m.update.pop(1),
+    "a wider layer": lambda m: m.update.__setitem__(0, torch.nn.Conv2d(18, 9, 1)), "3x3": lambda m: m.update.__setitem__(2, torch.nn.Conv2d(8, 6, 3, padding=1)),
+    "strides": lambda m: setattr(m.update[0], "stride", (2, 2)), "no bias": lambda m: setattr(m.update[2], "bias", None), "identity": lambda m: m.update.__setitem__(0, torch.nn.Identity()),
+    "a hook": hooked, "a hook before": hooked_before, "a parametrisation": doubled, "pruning": pruned, "weight norm": normed,
+    "a mixin": mixed, "a step of its own": put("step", lambda x, fire=None: x), "a layer's own forward": lambda m: setattr(m.update[1], "forward", torch.sin),
+    "another buffer": lambda m: m.register_buffer("more", torch.ones(3)), "another module": put("more", torch.nn.Linear(2, 2)), "whole numbers": lambda m: m.update[0].register_parameter("bias", torch.nn.Parameter(torch.ones(8, dtype=torch.int64), requires_grad=False)),
+    "NaN": lambda m: m.update[0].bias.data.fill_(math.nan), "too large": lambda m: m.double().update[0].bias.data.fill_(1e300), "no memory": lambda m: m.to("meta"),
+}
+
+
+@pytest.mark.parametrize("how", ALTERED)
+def test_what_no_setting_says_is_not_written(saved, hub, how):
+    model, before = random_model(0, channels=6, hidden=8), {p.name: p.read_bytes() for p in saved.iterdir()}
+    with torch.no_grad(): ALTERED[how](model)
+    for write in (model.save_pretrained, lambda folder: model.push_to_hub("someone/creature")):
+        with pytest.raises((ValueError, TypeError), match="^model: .*(come back as another|holds NaN|floating point)"): write(saved)
+    assert {p.name: p.read_bytes() for p in saved.iterdir()} == before and not hub[0]
+
+
+def test_subclasses_are_told_apart(tmp_path):
+    x = torch.rand(1, 6, 6, 6)
+    with pytest.raises(ValueError, match="its class Louder has its own _rollout"): Louder(6, 8).save_pretrained(tmp_path / "loud")
+    named = copy.deepcopy(Named(6, 8)).requires_grad_(False).eval()
+    again = Named.from_pretrained(named.save_pretrained(tmp_path / "named"))
+    assert torch.equal(*(m(x, 3, torch.Generator().manual_seed(0)) for m in (named, again))) and again.nickname == "Dot"
+    compiled = NCAModel(6, 8)
+    compiled.compile()
+    assert compiled.save_pretrained(tmp_path / "compiled")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_a_model_of_any_precision_runs_and_is_saved(tmp_path, dtype):
+    model = random_model(0, channels=6, hidden=8).to(dtype)
+    x = torch.rand(1, 6, 6, 6, dtype=dtype)
+    assert model(x, 3).dtype == model.step(x).dtype == model.trajectory(x, 2).dtype == dtype
+    again = NCAModel.from_pretrained(model.save_pretrained(tmp_path))
+    assert torch.equal(again.update[0].weight, model.update[0].weight.float()) and again.update[0].weight.dtype == torch.float32
+    for run in (model, model.step, lambda x: model.trajectory(x, 2)):
+        with pytest.raises(TypeError, match=f"x: got torch.float32; expected {dtype}"): run(x.float())
+        with pytest.raises(ValueError, match="x: it is on meta"): run(x.to("meta"))
+
+
+@pytest.mark.parametrize("name, bad, good", [
+    ("fire_rate", ["x", None, math.nan, -1, 1.5, True, torch.tensor(0.5), []], [(1, 1), (np.float32(0.25), 0.25), (Fraction(1, 4), 0.25), (np.int64(0), 0)]),
+    ("padding", ["mirror", None, 3, [], np.zeros(2)], [("wrap", "wrap")]),
+    ("alive_threshold", ["x", math.nan, math.inf, 1e300, True, []], [(None, None), (np.float64(0.5), 0.5), (-1, -1), (10**30, 1e30)]),
+    ("engine", ["warp", None, [], np.zeros(2)], [("dense", "dense")]),
+    ("channels", ["x", 5, 6, None], []), ("hidden", [0, 8.5], []), ("kernels", [("identity",), "x"], []), ("own_kernels", [{}, None], []), ("output_bias", [False, "no"], []),
+])
+def test_a_setting_is_checked_whenever_it_is_set(tmp_path, name, bad, good):
+    model = NCAModel(6, 8)
+    before = model.extra_repr()
+    for value in bad:
+        with pytest.raises((ValueError, TypeError), match=f"^{name}: got "): setattr(model, name, value)
+        if good:
+            with pytest.raises((ValueError, TypeError), match=f"^{name}: "): NCAModel(**{name: value})
+    assert model.extra_repr() == before
+    for value, plain in good:
+        setattr(model, name, value)
+        assert getattr(model, name) == plain and type(getattr(model, name)) in (int, float, str, type(None))
+        assert model(torch.rand(1, 6, 5, 5), 2).isfinite().all()
+        assert name == "engine" or getattr(NCAModel.from_pretrained(model.save_pretrained(tmp_path)), name) == plain
+
+
+def test_a_texture_gets_no_alive_mask_without_alpha():
+    texture = NCAModel(3, 4, alive_threshold=None)
+    with pytest.raises(ValueError, match="channels: got 3; expected 4 or more"): texture.alive_threshold = 0.1
+    assert texture.alive_threshold is None
+
+
+def test_settings_may_be_numpys(tmp_path):
+    model = NCAModel(np.int64(5), np.int32(7), np.float32(0.5), alive_threshold=np.float64(0.1))
+    config = json.loads((model.save_pretrained(tmp_path) / "config.json").read_text())
+    assert (config["channels"], config["hidden"], config["fire_rate"], config["alive_threshold"]) == (5, 7, 0.5, 0.1)
+
+
+@pytest.mark.parametrize("folder", [None, 3, "", b"x", [], "a\0b"])
+def test_a_folder_is_a_path(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, TypeError), match="^folder: got"): NCAModel(4, 4).save_pretrained(folder)
+    assert not list(tmp_path.iterdir())
+
+
+# --- names and paths ----------------------------------------------------------------------------------------------------
+
+def test_a_bare_name_is_the_packages_and_a_path_is_yours(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    NCAModel(5, 4).save_pretrained("brick")
+    with pytest.warns(UserWarning, match=r"'brick' is a creature of the package and also a folder here.*package's is taken.*Path\('brick'\) or './brick'"):
+        assert NCAModel.from_pretrained("brick").channels == 12
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for mine in (Path("brick"), "./brick", str(tmp_path / "brick"), f"../{tmp_path.name}/brick", "brick/"): assert NCAModel.from_pretrained(mine).channels == 5
+        assert NCAModel.from_pretrained("gecko-grow").channels == 16
+        for gone in (Path("gecko-grow"), "./gecko-grow", Path("someone/creature")):
+            with pytest.raises(FileNotFoundError, match="name: no creature or folder"): NCAModel.from_pretrained(gone)
+        monkeypatch.chdir(Path(core.__file__).parent / "creatures")
+        assert NCAModel.from_pretrained("brick").channels == 12, "here both are the same folder: nothing to warn of"
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "\ud800", "x" * 300, "x/" + "y" * 300])
+def test_names_that_no_file_can_have(name, monkeypatch):
+    import huggingface_hub
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises((ValueError, FileNotFoundError), match="^name: "): NCAModel.from_pretrained(name)
+
+
+def test_half_renamed_files_are_settled_before_they_are_read(saved, monkeypatch):
+    "A program was killed between the two names: the pair that was meant is read"
+    replace, calls = os.replace, []
+    def dying(*args):
+        calls.append(args)
+        if len(calls) == 2: raise KeyboardInterrupt
+        return replace(*args)
+    with monkeypatch.context() as m:
+        m.setattr(os, "replace", dying)
+        with pytest.raises(KeyboardInterrupt): NCAModel(6, 5).save_pretrained(saved)
+    assert NCAModel.from_pretrained(saved).channels == 6
+    assert sorted(p.name for p in saved.iterdir()) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes of this kind")
+@pytest.mark.parametrize("place", ["creature/config.json", "creature/model.safetensors", "pipe.json", "pipe.pth", "pipe"])
+@pytest.mark.parametrize("what", ["pipe", "device"])
+def test_pipes_and_devices_are_not_opened(saved, tmp_path, place, what):
+    path = tmp_path / place
+    path.unlink(missing_ok=True)
+    os.mkfifo(path) if what == "pipe" else path.symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match="^name: .*pipe or a device"): NCAModel.from_pretrained(path.parent if "creature" in place else path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_files_that_are_far_too_large_are_not_read(saved, name):
+    with open(saved / name, "ab") as f: f.truncate(10**11)                               # a hole: it takes no room
+    with pytest.raises(ValueError, match=f"name: .*{name}' has 100000000000 bytes; expected .* at most"): NCAModel.from_pretrained(saved)
+    (saved / name).unlink()
+    (saved / name).mkdir()
+    with pytest.raises(ValueError, match=f"{name}' is a folder"): NCAModel.from_pretrained(saved)
+
+
+# --- kernels of one's own ------------------------------------------------------------------------------------------------
+
+ODD = torch.tensor([[0.1, -0.2, 0.3], [0.7, 0.0, -1.1], [1e-7, 3.3, 0.9]])
+
+
+@pytest.mark.parametrize("hidden", [7, 0])
+@pytest.mark.parametrize("values", [ODD, ODD.double(), ODD.numpy(), ODD.tolist(), torch.nn.Parameter(ODD)], ids=["tensor", "double", "numpy", "list", "parameter"])
+def test_own_kernels_are_seen_kept_and_loaded_exactly(tmp_path, hidden, values):
+    model = NCAModel(5, hidden, kernels={"odd": values, "identity": None, "nothing": [[0] * 3] * 3}, alive_threshold=None)
+    for p in model.parameters(): torch.nn.init.uniform_(p, -0.3, 0.3)
+    assert model.kernels == ("odd", "identity", "nothing") and not model.kernel_weights.requires_grad
+    again = NCAModel.from_pretrained(model.save_pretrained(tmp_path))
+    want = torch.stack([ODD, kernel_bank(("identity",))[0], torch.zeros(3, 3)])
+    if hidden: assert torch.equal(again.kernel_weights, want)
+    assert torch.equal(again.kernel_weights, model.kernel_weights) and again.kernels == model.kernels and "own_kernels" in repr(again)
+    x, g = torch.rand(1, 5, 6, 7), torch.Generator().manual_seed(0)
+    fire = torch.rand(1, 1, 6, 7, generator=g) < 0.5
+    copied = copy.deepcopy(again).double()
+    assert torch.equal(model.step(x, fire), again.step(x, fire))
+    model.engine = "dense"
+    torch.testing.assert_close(model.step(x, fire), again.step(x, fire))
+    assert copied.step(x.double(), fire).dtype == torch.float64
+
+
+def test_a_model_sees_through_its_own_kernel():
+    model, x = NCAModel(4, 3, 1.0, kernels={"odd": ODD}, alive_threshold=None), torch.rand(1, 4, 5, 5)
+    with torch.no_grad():
+        for p in model.parameters(): p.zero_()
+        model.update[0].weight[0, 2], model.update[2].weight[1, 0], model.update[0].bias[0] = 1, 1, 9
+    by_hand = (x[0, 2, 1:4, 2:5] * ODD).sum() + 9
+    torch.testing.assert_close(model.step(x)[0, 1, 2, 3], x[0, 1, 2, 3] + by_hand)
+
+
+def test_what_is_turned():
+    x = torch.rand(1, 4, 5, 5)
+    book = {"identity": None, "sobel_x": None, "sobel_y": None}
+    model = NCAModel(4, 3, 1.0, kernels=book | {"odd": ODD}, alive_threshold=None)
+    assert torch.equal(model._kernels_at(90)[3], ODD)
+    assert torch.equal(model._kernels_at(30)[:3], kernel_bank(angle=30))
+    for kernels in ({"odd": ODD}, book | {"sobel_x": ODD}, {"identity": None, "sobel_y": None}):
+        with pytest.raises(ValueError, match="angle: 30 degrees needs both sobel_x and sobel_y.* as `KERNELS` has them"): NCAModel(4, 3, kernels=kernels)(x, angle=30)
+    halved = NCAModel(4, 3)
+    halved.kernel_weights[1:] *= 0.5
+    assert halved(x).shape == x.shape
+    with pytest.raises(ValueError, match="angle: 30 degrees would turn the kernels that .* kernel_weights are others"): halved(x, angle=30)
+    for angle in (None, "x", math.nan, True, []):
+        for run in (NCAModel(4, 3), NCAModel(4, 3).step, lambda x, angle: NCAModel(4, 3).trajectory(x, 1, angle=angle)):
+            with pytest.raises((TypeError, ValueError), match="angle: got"): run(x, angle=angle)
+
+
+@pytest.mark.parametrize("kernels, error, words", [
+    ({"a": None}, ValueError, "kernels: unknown 'a'"), ({"a": 1}, ValueError, "'a': got 1; expected a \\(3, 3\\)"), ({"a": "x"}, TypeError, "'a': got 'x'"),
+    ({"a": ODD[0]}, ValueError, "'a': got a tensor of shape \\(3,\\)"), ({"a": ODD / 0}, ValueError, "finite"), ({"a": [[1e300] * 3] * 3}, ValueError, "finite"),
+    ({"a": ODD > 0}, TypeError, "real"), ({"a": ODD * 1j}, TypeError, "real"), ({"a": [[10**400] * 3] * 3}, TypeError, "'a': got"), ({1: ODD}, TypeError, "got 1 as a name"),
+    ({}, TypeError, "non-empty"), ([["identity"]], TypeError, "as a name"), (np.array(["identity"]), TypeError, "kernels: got"), (None, TypeError, "kernels: got None"), (b"x", TypeError, "kernels: got"),
+])
+def test_bad_kernels_are_refused_by_name(saved, kernels, error, words):
+    for make in (lambda: NCAModel(4, 4, kernels=kernels), lambda: kernel_bank(kernels)):
+        with pytest.raises(error, match=f"^kernels: .*{words}|^kernels: {words[9:]}"): make()
+
+
+# --- words for bad input ------------------------------------------------------------------------------------------------
+
+X = torch.rand(1, 4, 5, 5)
+
+
+@pytest.mark.parametrize("call, words", [
+    *((lambda v=v: alive_mask(X, v), "threshold: got") for v in (None, "x", math.nan, 10**40, True, [])),
+    *((lambda v=v: to_rgb(X, v), "background: got") for v in (None, "x", math.nan, -0.1, 2, True)),
+    *((lambda f=f, v=v: f(v), "x: got") for f in (alive_mask, to_rgb, to_rgba, pad, lambda x: perceive(x, kernel_bank())) for v in (None, "x", X.numpy(), X[0, 0])),
+    *((lambda f=f: f(X.long()), "x: got torch.int64") for f in (alive_mask, to_rgb, to_rgba, lambda x: perceive(x, kernel_bank()))),
+    *((lambda v=v: perceive(X, v), "kernels: got") for v in (None, "identity", X, torch.zeros(0, 3, 3), kernel_bank() * 1j, np.zeros((1, 3, 3)))),
+    *((lambda v=v, f=f: f(X, v), "padding: got") for v in (None, 3, [], np.zeros(2), "mirror") for f in (pad, lambda x, p: perceive(x, kernel_bank(), p), lambda x, p: alive_mask(x, 0.1, p))),
+    *((lambda v=v: kernel_bank(scale=v), "scale: got") for v in (None, "x", math.nan, 1e300, True)), *((lambda v=v: kernel_bank(angle=v), "angle: got") for v in (None, "x", math.nan, True)),
+    *((lambda v=v: dense_step(X, v, kernel_bank(), NCAModel(4, 4).update, "zeros", 0.1), "fire: got") for v in (None, X, torch.ones(5, 5, dtype=torch.bool))),
+    (lambda: dense_step(X, X[:, :1] > 0.5, kernel_bank(), None, "zeros", 0.1), "update: got None"), (lambda: dense_step(X, X[:, :1] > 0.5, kernel_bank(), abs, "zeros", "x"), "alive_threshold: got 'x'"),
+    (lambda: seed_state(10**30), "batch, channels, size: got"), (lambda: seed_state(size=10**9), "batch, channels, size: got"), (lambda: NCAModel(hidden=10**30), "channels, hidden: got"),
+    (lambda: NCAModel(generator=0), "generator: got 0"), *((lambda f=f: f(X, generator=0), "generator: got 0") for f in (NCAModel(4, 4), NCAModel(4, 4).step)),
+    (lambda: NCAModel(4, 4)(X, 10**30), "steps: got"), (lambda: NCAModel.from_pretrained("gecko-grow", engine=[]), "engine: got"),
+    (lambda: NCAModel(4, 4).push_to_hub("a/b", token=3), "token: expected"),
+])
+def test_bad_words_are_named(call, words):
+    with pytest.raises((TypeError, ValueError), match=f"^{words}"): call()

@@ -118,6 +118,105 @@ def test_weights_and_code_are_not_the_pages_to_change():
         assert widget._esm == keep[0] and {k: v for k, v in widget.get_state().items() if k != 'layout'} == {k: v for k, v in keep[1].items() if k != 'layout'}
 
 
+# ---------------------------------------------------------------- what a page cannot run is not written
+
+WRITERS = [export_web, export_html, lambda model, path: Playground(model, size=9), lambda model, path: Easel(torch.ones(4, 8, 8), size=8).train(parent=model)]
+
+
+def changed(how, **settings):
+    model = random_model(**settings)
+    with torch.no_grad(): how(model)
+    return model
+
+
+def own_step(model): model.__class__ = type('Other', (NCAModel,), {'_rollout': lambda self, *a: a[0]})
+
+
+@pytest.mark.parametrize('write', WRITERS, ids=['web', 'html', 'Playground', 'Easel'])
+@pytest.mark.parametrize('how, words', [(lambda m: m.update.__setitem__(1, torch.nn.Tanh()), 'Tanh'), (lambda m: m.kernel_weights.mul_(2), 'kernel_weights are not those'),
+    (lambda m: m.update.append(torch.nn.Conv2d(16, 16, 1)), 'update.3'), (lambda m: m.update[1].register_forward_hook(lambda *a: None), 'has a hook'), (own_step, 'its own _rollout'),
+    (lambda m: m.update[0].weight.data.fill_(float('inf')), 'update.0.weight holds NaN')])
+def test_what_the_page_would_take_for_another_model(tmp_path, write, how, words):
+    with pytest.raises(ValueError, match=f'^(model|parent): .*{words}'): write(changed(how), tmp_path/'x')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('settings, words', [(dict(channels=65), 'channels 65; a page takes 4 to 64'), (dict(hidden=1025), 'hidden 1025; a page takes 0 to 1024'),
+    (dict(channels=2, alive_threshold=None), 'channels 2; a page takes 3 to 64'), (dict(channels=4, hidden=0, kernels=('laplacian', 'identity')), 'begin with laplacian'),
+    (dict(kernels={'identity': None, 'blur': torch.ones(3, 3) / 9}), 'blur is none of them'), (dict(kernels={'identity': torch.ones(3, 3)}), 'identity is none of them or has other numbers')])
+def test_what_the_pages_reader_refuses_is_not_written(tmp_path, settings, words):
+    for write in WRITERS[:3]:
+        with pytest.raises(ValueError, match=f'model: .*{words}'): write(NCAModel(**settings), tmp_path/'x')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('settings', [{}, dict(alive_threshold=None, padding='wrap')], ids=['creature', 'texture'])
+def test_models_of_any_precision_play(tmp_path, dtype, settings):
+    model = random_model(**settings).to(dtype)
+    w = Playground(model, size=12, generator=torch.Generator().manual_seed(0))
+    x, g = w.state, torch.Generator().manual_seed(0)
+    if not settings: want = model(x[None].to(dtype), 5, g)[0].float()
+    w.step(5)
+    assert w.state.dtype == torch.float32 and (settings or torch.equal(w.state, want.detach()))
+    assert torch.equal(read_web(export_web(model, tmp_path/'x.nca'))[1][:20], model.update[0].weight.float().flatten()[:20])
+    assert export_html(model, tmp_path/'x.html', size=12).stat().st_size > 10_000
+    e = Easel(torch.ones(4, 8, 8), size=8, padding=1)
+    if not settings: assert e.train((dict(steps=0), dict(steps=0)), parent=model) is None and e.wait().update[0].weight.dtype == torch.float32
+
+
+def test_an_explosion_leaves_the_state_and_an_exploding_creature_has_a_page(tmp_path):
+    wild = changed(lambda m: m.update[2].bias.fill_(1e38), fire_rate=1.0)
+    w = Playground(wild, size=9)
+    with pytest.raises(ValueError, match='n: within 30 steps the state explodes'): w.step(30)
+    assert w.steps == 0 and torch.equal(w.state, seed_state(1, 16, 9)[0])
+    assert export_html(wild, tmp_path/'x.html', size=9).exists()
+
+
+def test_a_path_is_a_model_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    random_model().save_pretrained('brick')
+    for mine in (Path('brick'), './brick'):
+        w = Playground(mine, size=9)
+        assert w.model.channels == 16 and b'"name": "brick"' in w.weights
+    with pytest.warns(UserWarning, match='also a folder here'): assert Playground('brick', size=9).model.channels == 12
+
+
+@pytest.mark.parametrize('call, words', [
+    *((lambda v=v: Playground(random_model(), size=v), 'size: got') for v in ('x', 2.5, -1, [], (9, None), 10**30)), (lambda: Playground(random_model(), size=9, generator=3), 'generator: got 3'),
+    (lambda: Playground(None), 'model: got NoneType'), (lambda: Playground(random_model(), size=9, name=b'x'), 'name: got'),
+    *((lambda v=v, k=k: setattr(Playground(random_model(), size=9), k, v), f'{k}: got') for k in ('speed', 'angle') for v in ('x', None, float('nan'), 1e300, True, [])),
+    *((lambda v=v: setattr(Playground(random_model(), size=9), 'paused', v), 'paused: got') for v in ('x', None, 1)),
+    *((lambda v=v: Playground(random_model(), size=9).step(v), 'n: got') for v in ('x', None, -1, 2.5, 10**30)), *((lambda v=v: Playground(random_model(), size=9).cut(v), 'side: got') for v in (None, [], 'half', 3)),
+    *((lambda v=v, k=k: Playground(random_model(), size=9).wound(**dict(x=1, y=1) | {k: v}), f'{k}: got') for k in ('x', 'y', 'radius') for v in ('x', None, float('nan'), 1e300, True, [])),
+    *((lambda v=v, k=k: Playground(random_model(), size=9).seed(**dict(x=1, y=1) | {k: v}), f'{k}: got') for k in ('x', 'y') for v in ('x', None, 2.5, 9, -1)),
+    *((lambda v=v: setattr(Playground(random_model(), size=9), 'state', v), 'state: ') for v in (None, torch.ones(16, 9, 9, dtype=torch.int64), torch.full((16, 9, 9), 1e300, dtype=torch.float64))),
+    *((lambda v=v: Easel(size=v), 'size: got') for v in ('x', None, 2.5, 7, 65)), *((lambda v=v: Easel(padding=v), 'padding: got') for v in ('x', None, -1, 10**6)), *((lambda v=v: Easel(folder=v), 'folder: got') for v in (None, 3, b'x')),
+    *((lambda v=v: Easel(v, size=8), 'drawing: ') for v in ('x', 3, torch.ones(3, 8, 8), torch.ones(4, 8, 8) / 0, torch.ones(4, 8, 8) * 1j)),
+    *((lambda v=v: Easel(torch.ones(4, 8, 8), size=8).train(v), 'stages: ') for v in (None, 3, 'xy', (), ({}, {}), (dict(steps=1), dict(steps='x')), (dict(steps=1, colour=2), dict(steps=1)))),
+    *((lambda v=v: Easel(torch.ones(4, 8, 8), size=8).train(seed=v), 'seed: got') for v in ('x', None, -1, 2.5)), (lambda: Easel(torch.ones(4, 8, 8), size=8).train(parent=3), 'parent: got int'),
+    *((lambda v=v: Easel().wait(v), 'seconds: got') for v in ('x', float('nan'), -1, 1e300, [])),
+    *((lambda v=v, f=f: f(random_model(), v), 'path: ') for v in (None, 3, '', b'x', 'a\0b', 'x' * 300) for f in (export_web, export_html)),
+])
+def test_bad_words_are_named(tmp_path, monkeypatch, call, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((TypeError, ValueError), match=f'^{words}'): call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_numpy_play(tmp_path):
+    import numpy as np
+    w = Playground(random_model(), size=np.int64(9))
+    w.step(np.int64(2)); w.wound(np.float32(1), np.int64(1), np.float64(2)); w.seed(np.int64(3), np.int64(3)); w.angle = np.float32(30)
+    assert w.steps == 2 and w.angle == 30 and type(w.angle) is float and w.state[3, 3, 3] == 1
+    assert read_web(export_web(random_model(), tmp_path/'x', size=(np.int64(9), np.int32(8))))[0]['size'] == [9, 8]
+
+
+def test_a_name_that_is_no_text_still_makes_a_page(tmp_path):
+    page = export_html(random_model(), tmp_path/'x.html', '\ud800', size=9).read_text(encoding='utf-8')
+    assert '<title>?</title>' in page
+
+
 # ---------------------------------------------------------------- Easel
 
 def test_drawing_there_and_back():
