@@ -198,12 +198,17 @@ class _Net:
         return [None if s is None else g.reshape(s) for g, s in zip((dw1, self.db1, self.dw2, self.db2), shapes)]
 
 # %% ../nbs/10_speed.ipynb #3e9d6364
-def _weights(update): return update[0].weight, update[0].bias, update[2].weight, update[2].bias
+def _weights(update):
+    first, _, last = update
+    return first.weight, first.bias, last.weight, last.bias
 
 def _bare(kernels, update, padding, threshold):
-    "A law in numbers only, and its own: no gradients, no modules, nothing that somebody may change meanwhile."
-    own = [None if w is None else w.detach().clone() for w in _weights(update)]
-    return kernels.detach().clone(), own, padding, threshold
+    "A law in numbers only: no gradients, no modules."
+    return kernels.detach(), [None if w is None else w.detach() for w in _weights(update)], padding, threshold
+
+def _owned(kernels, weights, padding, threshold):
+    "A bare law in numbers of its own, which nobody can change meanwhile."
+    return kernels.clone(), [None if w is None else w.clone() for w in weights], padding, threshold
 
 class _Run:
     "One rollout: a state that is changed in place, and who is alive in it."
@@ -476,6 +481,10 @@ def _check_stamp(stamp):
             raise RuntimeError("one of the variables needed for gradient computation has been modified by an inplace "
                                f"operation: {name} is at version {_version(t)}; expected version {version}")
 
+def _many(g):
+    "Whether this is a stack of gradients, of which each takes the same way back."
+    return torch._C._are_functorch_transforms_active() or torch._C._functorch.is_legacy_batchedtensor(g)
+
 class _Rollout(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, w1, b1, w2, b2, law, steps, dice):
@@ -491,7 +500,7 @@ class _Rollout(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gy):
         _check_stamp(ctx.stamp)
-        if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+        if torch.is_grad_enabled() or _many(gy):
             _check_stamp(ctx.start)
             return *_once_more(ctx, gy), None, None, None
         start = ctx.needs_input_grad[0]
@@ -504,13 +513,13 @@ class _Rollout(torch.autograd.Function):
 _KINDS = nn.Sequential, nn.Conv2d, nn.ReLU
 _METHODS = {name for kind in _KINDS for name in dir(kind) if callable(getattr(kind, name))}
 _AS_MADE = [(kind, name, getattr(kind, name)) for kind in _KINDS for name in ("__call__", "_call_impl", "forward")]
-_HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
 
 def _heard(module):
     "Whether somebody listens in: by a hook, a method of the module's own, or a compiler."
     own = vars(module)
-    return any(own.get(hooks) for hooks in _HOOKS) or not _METHODS.isdisjoint(own) \
-        or own.get("_compiled_call_impl") is not None
+    if own["_forward_hooks"] or own["_forward_pre_hooks"]: return True
+    if own["_backward_hooks"] or own["_backward_pre_hooks"]: return True
+    return not _METHODS.isdisjoint(own) or own.get("_compiled_call_impl") is not None
 
 def _heard_everywhere():
     "The same for all modules at once: by a global hook, or where a class's method was replaced."
@@ -522,7 +531,8 @@ def _ours(update):
     layers = list(update) if type(update) is nn.Sequential else []
     if [type(layer) for layer in layers] != [nn.Conv2d, nn.ReLU, nn.Conv2d]: return False
     ones = all((c.kernel_size, c.stride, c.padding, c.groups) == ((1, 1), (1, 1), (0, 0), 1) for c in layers[::2])
-    return ones and not any(map(_heard, (update, *layers))) and not _heard_everywhere()
+    whole = all(hasattr(c, name) for c in layers[::2] for name in ("weight", "bias"))
+    return ones and whole and not any(map(_heard, (update, *layers))) and not _heard_everywhere()
 
 def _set_around():
     "What PyTorch was told to do with every operation."
@@ -538,18 +548,19 @@ def _set_around():
 
 def _not_fitting(x, kernels, weights):
     "Other sizes than those that belong together; the plain step will say more about them."
-    w1, b1, w2, b2 = (None if w is None else tuple(w.shape) for w in weights)
+    w1, b1, w2, b2 = weights
     if kernels.ndim != 3: return "it knows kernels (K, 3, 3), the same for all channels"
-    channels, hidden = x.shape[1], b1[0] if len(b1) == 1 else 0
-    fit = w1 == (hidden, channels * len(kernels), 1, 1) and w2 == (channels, hidden, 1, 1)
-    if not fit or b2 not in (None, (channels,)): return "the sizes of state, kernels and weights do not fit together"
+    channels, hidden = x.shape[1], b1.numel()
+    fit = w1.shape == (hidden, channels * len(kernels), 1, 1) and w2.shape == (channels, hidden, 1, 1)
+    if not fit or b1.shape != (hidden,) or (b2 is not None and b2.shape != (channels,)):
+        return "the sizes of state, kernels and weights do not fit together"
 
 def _why_not_active(x, kernels, update, threshold):
     "The first reason why it would not be the plain step, if there is one. All that is known stand here."
     if x.device.type != "cpu": return f"it runs on the CPU, and the state is on {x.device}"
     if why := _set_around(): return why
     if not _ours(update): return "it knows 1x1 Conv2d, ReLU, 1x1 Conv2d without hooks, and this update network differs"
-    weights = [getattr(update[n], name, None) for n, name in ((0, "weight"), (0, "bias"), (2, "weight"), (2, "bias"))]
+    weights = _weights(update)
     tensors = [x, kernels, *(weights if weights[3] is not None else weights[:3])]
     if any(type(t) not in (Tensor, nn.Parameter) or t.layout != torch.strided for t in tensors):
         return "it knows plain tensors, and state, kernels or weights are of another kind, or there is no first bias"
@@ -560,8 +571,6 @@ def _why_not_active(x, kernels, update, threshold):
     if kernels.requires_grad: return "it has no gradient for the kernels"
     if threshold is not None and threshold < 0: return "with an alive_threshold below 0 empty space is alive"
     if why := _not_fitting(x, kernels, weights): return why
-    if not all(map(math.isfinite, [t.detach().sum().item() for t in tensors[1:]])):
-        return "kernels or weights hold NaN or infinite values, and it would not spread them"
 
 def _check_law(x, kernels, update, padding, threshold):
     "Refuse what no engine can run, by types and shapes alone: the world may be large."
@@ -600,10 +609,10 @@ def _frames(x, first, law, steps, fires, every):
         if due: yield x
 
 @torch.no_grad()
-def _films(x, law, keys, rate, every):
-    fires = _Dice(keys, rate)
-    lives = [_frames(x[a:b].detach(), a, law, len(keys), fires, every) for a, b in _shares(x, len(keys))]
-    for _ in range(len(keys) // every):
+def _films(x, law, dice, every):
+    fires = _Dice(*dice)
+    lives = [_frames(x[a:b].detach(), a, law, fires.steps, fires, every) for a, b in _shares(x, fires.steps)]
+    for _ in range(fires.steps // every):
         parts = _together(next, lives)
         yield parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -621,7 +630,7 @@ def active_frames(
     law = kernels, update, padding, alive_threshold
     _check_active(x, *law)
     keys, rate, every = _check_keys(keys), _check_rate(rate), check_count("every", every, 1)
-    return _films(x, _bare(*law), keys, rate, every)
+    return _films(x, _owned(*_bare(*law)), (keys, rate), every)
 
 # %% ../nbs/10_speed.ipynb #f3e5644c
 def _check_masks(masks, x):
@@ -652,8 +661,8 @@ def active_rollout(
     steps, weights = len(keys if masks is None else masks), _weights(update)
     if not steps: return x
     learning = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *weights))
-    if not learning and masks is None: return next(_films(x, _bare(*law), keys, rate, steps))
-    return _Rollout.apply(x, *weights, _bare(*law), steps, (keys, rate, masks))
+    if not learning: return next(_films(x, _bare(*law), (keys, rate, masks), steps))
+    return _Rollout.apply(x, *weights, _owned(*_bare(*law)), steps, (keys, rate, masks))
 
 # %% ../nbs/10_speed.ipynb #99a9ce9f
 ENGINES = ("auto", "dense", "active", "graph")  # ways to compute a rollout; all give the same states
@@ -764,7 +773,7 @@ def _check_step(step, x, *law):
 def _lease(step, x, kernels, update, padding, threshold, steps, learn):
     steps = -(-steps // 32) * 32                                            # rollouts of 65 to 96 steps share a tape
     places = ((p.data_ptr(), p.requires_grad) for p in update.parameters())
-    settings = tuple(x.shape), x.dtype, x.device, padding, threshold, steps, learn, *places
+    settings = id(step), tuple(x.shape), x.dtype, x.device, padding, threshold, steps, learn, *places
     tapes = _TAPES.setdefault(update, {}).setdefault(settings, [])
     free = [tape for tape in tapes if tape.free]
     if not free: _check_step(step, x, kernels, update, padding, threshold)
@@ -789,7 +798,8 @@ class _Replay(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gy):
-        if torch.is_grad_enabled(): raise RuntimeError("engine 'graph' has no gradient of a gradient; 'dense' has")
+        if torch.is_grad_enabled() or _many(gy):
+            raise RuntimeError("engine 'graph' has no gradient of a gradient, and none of many at once; 'dense' has")
         _check_stamp(ctx.stamp)
         if ctx.lease is None: raise RuntimeError("this rollout's tape was given back after its first backward")
         tape = ctx.lease.tape
