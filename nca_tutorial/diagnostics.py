@@ -56,7 +56,8 @@ def _check_creature(model, target, batch=1, seed=0):
     if isinstance(target, Tensor) and not target.is_floating_point():
         raise TypeError(f"target: got {target.dtype}; expected floating point")
     loss = pixel_loss(target)               # which refuses what is no target
-    if not target.numel(): raise ValueError(f"target: got {tuple(target.shape)}; expected a picture with nothing empty")
+    if not target.numel():
+        raise ValueError(f"target: got {tuple(target.shape)}; expected (4, H, W) with nothing empty")
     check_count("batch", batch, 1, max(1, _ROOM // (model.channels * target[0].numel())))
     check_seed(seed)
     return loss
@@ -65,7 +66,8 @@ def _check_age(name, value): return check_count(name, value, 0, _LONGEST)
 
 def _each(name, values, check):
     "What was given of something, as a list, every one looked at."
-    if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
+    one = isinstance(values, (str, bytes, dict)) or getattr(values, "ndim", 1) == 0
+    if one or not isinstance(values, Iterable):
         raise TypeError(f"{name}: got {values!r}; expected several, in a list or the like")
     return [check(value) for value in values]
 
@@ -243,7 +245,9 @@ def break_all(
     seed: int = 0,  # of the dice
 ) -> Findings:
     "Break one line after another and measure each; the whole creature comes first."
-    groups = list(BREAKAGES) if groups is None else _each("groups", groups, _check_one_of("groups", BREAKAGES))
+    if groups is None: groups = BREAKAGES
+    else: groups = _each("groups", groups, _check_one_of("groups", BREAKAGES))
+    groups = list(groups)
     how = dict(target=target, steps=steps, batch=batch, seed=seed)
     rows = [observe(model, group=groups[0] if groups else "", **how)]
     for group, name, change in [(group, *line) for group in groups for line in BREAKAGES[group].items()]:
@@ -279,7 +283,8 @@ def _swapped(model):
 # %% ../nbs/08_breaking.ipynb #db984056
 def _layers(model):
     "The layers with weights: two, or one without a hidden layer."
-    layers = [m for m in model.update if type(m) is nn.Conv2d] if isinstance(model.update, nn.Sequential) else []
+    inside = model.update if isinstance(model.update, nn.Sequential) else []
+    layers = [m for m in inside if type(m) is nn.Conv2d]
     plain = all("weight" in layer._parameters for layer in layers)         # neither normed nor pruned
     if not plain or len(layers) != (2 if model.hidden else 1):
         raise ValueError("model: its update network is not as NCAModel makes it")
@@ -395,7 +400,8 @@ def _lengths(model, rates, steps, rescale):
     "How many steps each rate is given."
     if not isinstance(rescale, bool): raise TypeError(f"rescale: got {rescale!r}; expected True or False")
     if not rescale: return [steps] * len(rates)
-    if not model.fire_rate: raise ValueError("model: its fire_rate is 0; expected more where time is rescaled")
+    if not model.fire_rate:
+        raise ValueError("model: its fire_rate is 0; expected more where time is rescaled")
     lengths = [steps * model.fire_rate / rate for rate in rates]
     for rate, length in zip(rates, lengths):
         if length > _LONGEST: raise ValueError(f"rates: {rate} asks for more than {_LONGEST:,} steps")
@@ -483,8 +489,9 @@ def _check_angles(model, angles):
     angles = _each("angles", angles, lambda angle: check_number("angles", angle))
     # turned senses are made anew from the kernels' names
     for angle in angles: kernel_bank(model.kernels, angle=angle)
-    if any(angles) and not torch.equal(model.kernel_weights.detach(), model._bank(model.kernels).to(model.kernel_weights)):
-        raise ValueError("model: its kernels are not those that their names say, and such kernels cannot be turned")
+    kernels = model.kernel_weights.detach()
+    if any(angles) and not torch.equal(kernels, model._bank(model.kernels).to(kernels)):
+        raise ValueError("model: its kernels are not those that their names say, so they cannot be turned")
     return angles
 
 @torch.no_grad()
@@ -515,7 +522,8 @@ def _check_sizes(model, sizes, batch):
     def check(size):
         height, width = check_size(size, 1, "sizes")
         most = _ROOM // (model.channels * batch)
-        if height * width > most: raise ValueError(f"sizes: got {height} × {width} cells; expected {most:,} or fewer")
+        if height * width > most:
+            raise ValueError(f"sizes: got {height} × {width} cells; expected {most:,} or fewer")
         return height, width
     return _each("sizes", sizes, check)
 

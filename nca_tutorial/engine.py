@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._device import DeviceContext
 
 from .ground import check_count, check_function, check_generator, check_number
 from .perception import pad, perceive
@@ -40,9 +41,11 @@ _LONGEST = 10**7  # steps of one rollout: the dice of more do not fit into a com
 def _check_world(x):
     want = "expected a tensor (B, C, H, W)"
     if not isinstance(x, Tensor): raise TypeError(f"x: got {type(x).__name__}; {want}")
-    if x.ndim != 4 or 0 in x.shape: raise ValueError(f"x: got shape {tuple(x.shape)}; {want} with nothing empty")
+    if x.ndim != 4 or 0 in x.shape:
+        raise ValueError(f"x: got shape {tuple(x.shape)}; {want} with nothing empty")
     cells = x.shape[0] * x.shape[2] * x.shape[3]
-    if cells >= 2**31: raise ValueError(f"x: got {cells} cells; expected fewer than 2**31, for each has a number")
+    # each has a number, an int32
+    if cells >= 2**31: raise ValueError(f"x: got {cells} cells; expected fewer than 2**31")
 
 def _check_keys(keys):
     "Keys as plain lists of two whole numbers of 32 bits."
@@ -52,7 +55,8 @@ def _check_keys(keys):
     kind, pairs = plain.dtype.kind in "iu", plain.ndim == 2 and plain.shape[1] == 2
     if not kind or not pairs or (plain.size and (plain.min() < -2**31 or plain.max() >= 2**31)):
         got = f"{plain.dtype} {plain.shape}" if plain.ndim else type(keys).__name__
-        raise ValueError(f"keys: got {got}; expected two whole numbers of 32 bits a step, as draw_keys gives them")
+        want = "expected two whole numbers of 32 bits a step, as draw_keys gives them"
+        raise ValueError(f"keys: got {got}; {want}")
     return plain.tolist()
 
 def _check_rate(rate): return check_number("rate", rate, 0, 1)
@@ -478,8 +482,9 @@ def _stamp(names, tensors):
 def _check_stamp(stamp):
     for name, t, version in stamp:
         if _version(t) != version:
-            raise RuntimeError("one of the variables needed for gradient computation has been modified by an inplace "
-                               f"operation: {name} is at version {_version(t)}; expected version {version}")
+            raise RuntimeError("one of the variables needed for gradient computation has been modified "
+                               f"by an inplace operation: {name} is at version {_version(t)}; "
+                               f"expected version {version}")
 
 def _many(g):
     "Whether this is a stack of gradients, of which each takes the same way back."
@@ -494,7 +499,7 @@ class _Rollout(torch.autograd.Function):
         if len(parts) > 1: _crew(len(parts), spent=time.perf_counter() - start)
         ctx.law, ctx.dice, ctx.start = law, dice, _stamp(["x"], [x])
         ctx.stamp = _stamp((*_NAMES, "masks"), (w1, b1, w2, b2, dice[2]))
-        ctx.save_for_backward(x, w1, b1, w2, b2)              # only for a gradient that is differentiated again
+        ctx.save_for_backward(x, w1, b1, w2, b2)     # for a gradient that is differentiated again
         return torch.cat([life.end for life in ctx.lives])
 
     @staticmethod
@@ -512,7 +517,8 @@ class _Rollout(torch.autograd.Function):
 # %% ../nbs/10_speed.ipynb #5e1a7c33
 _KINDS = nn.Sequential, nn.Conv2d, nn.ReLU
 _METHODS = {name for kind in _KINDS for name in dir(kind) if callable(getattr(kind, name))}
-_AS_MADE = [(kind, name, getattr(kind, name)) for kind in _KINDS for name in ("__call__", "_call_impl", "forward")]
+_CALLS = "__call__", "_call_impl", "forward"
+_AS_MADE = [(kind, name, getattr(kind, name)) for kind in _KINDS for name in _CALLS]
 
 def _heard(module):
     "Whether somebody listens in: by a hook, a method of the module's own, or a compiler."
@@ -530,7 +536,8 @@ def _ours(update):
     "Whether a network is the one we know: two 1x1 convolutions with a ReLU between, and nobody listening in."
     layers = list(update) if type(update) is nn.Sequential else []
     if [type(layer) for layer in layers] != [nn.Conv2d, nn.ReLU, nn.Conv2d]: return False
-    ones = all((c.kernel_size, c.stride, c.padding, c.groups) == ((1, 1), (1, 1), (0, 0), 1) for c in layers[::2])
+    plain = (1, 1), (1, 1), (0, 0), 1
+    ones = all((c.kernel_size, c.stride, c.padding, c.groups) == plain for c in layers[::2])
     whole = all(hasattr(c, name) for c in layers[::2] for name in ("weight", "bias"))
     return ones and whole and not any(map(_heard, (update, *layers))) and not _heard_everywhere()
 
@@ -540,9 +547,10 @@ def _set_around():
     if torch._C._are_functorch_transforms_active(): return "it knows no transforms of torch.func"
     if torch.autograd.forward_ad._current_level >= 0: return "it has no forward-mode gradient"
     if torch.is_autocast_enabled("cpu"): return "it knows no autocast"
-    if torch.are_deterministic_algorithms_enabled(): return "its sums are not among PyTorch's deterministic algorithms"
+    if torch.are_deterministic_algorithms_enabled(): return "it is none of PyTorch's deterministic algorithms"
     modes = torch.overrides._get_current_function_mode_stack()
-    modes = [m for m in modes if getattr(m, "device", None) != torch.device("cpu")]     # where new tensors are anyway
+    # a default device is a mode, too, and the CPU changes nothing
+    modes = [m for m in modes if not isinstance(m, DeviceContext) or m.device.type != "cpu"]
     if modes or torch.utils._python_dispatch._get_current_dispatch_mode_stack():
         return "a mode of PyTorch's is on, which wants to see every operation"
 
@@ -559,13 +567,16 @@ def _why_not_active(x, kernels, update, threshold):
     "The first reason why it would not be the plain step, if there is one. All that is known stand here."
     if x.device.type != "cpu": return f"it runs on the CPU, and the state is on {x.device}"
     if why := _set_around(): return why
-    if not _ours(update): return "it knows 1x1 Conv2d, ReLU, 1x1 Conv2d without hooks, and this update network differs"
+    if not _ours(update):
+        return "it knows 1x1 Conv2d, ReLU, 1x1 Conv2d without hooks, and this update network differs"
     weights = _weights(update)
     tensors = [x, kernels, *(weights if weights[3] is not None else weights[:3])]
     if any(type(t) not in (Tensor, nn.Parameter) or t.layout != torch.strided for t in tensors):
-        return "it knows plain tensors, and state, kernels or weights are of another kind, or there is no first bias"
-    if any(t.device.type != "cpu" for t in tensors): return "it runs on the CPU, and kernels or weights are elsewhere"
-    if x.dtype not in (torch.float32, torch.float64): return f"it knows float32 and float64, and the state is {x.dtype}"
+        return "it knows plain tensors, and state, kernels or weights are of another kind"
+    if any(t.device.type != "cpu" for t in tensors):
+        return "it runs on the CPU, and kernels or weights are elsewhere"
+    if x.dtype not in (torch.float32, torch.float64):
+        return f"it knows float32 and float64, and the state is {x.dtype}"
     for w in tensors[2:]:
         if w.dtype != x.dtype: return f"the state is {x.dtype} and the weights are {w.dtype}"
     if kernels.requires_grad: return "it has no gradient for the kernels"
@@ -576,15 +587,18 @@ def _check_law(x, kernels, update, padding, threshold):
     "Refuse what no engine can run, by types and shapes alone: the world may be large."
     _check_world(x)
     if not x.is_floating_point(): raise TypeError(f"x: got {x.dtype}; expected floating point")
+    channels = x.shape[1]
     if threshold is not None:
         check_number("alive_threshold", threshold)
-        if x.shape[1] < 4: raise ValueError(f"x: got {x.shape[1]} channels; expected 4 or more with an alive mask")
-    channels = x.shape[1]
-    if not isinstance(kernels, Tensor): raise TypeError(f"kernels: got {type(kernels).__name__}; expected a tensor")
-    if not kernels.is_floating_point(): raise TypeError(f"kernels: got {kernels.dtype}; expected floating point")
+        if channels < 4: raise ValueError(f"x: got {channels} channels; expected 4 or more with an alive mask")
+    if not isinstance(kernels, Tensor):
+        raise TypeError(f"kernels: got {type(kernels).__name__}; expected a tensor")
+    if not kernels.is_floating_point():
+        raise TypeError(f"kernels: got {kernels.dtype}; expected floating point")
     if kernels.shape[-2:] != (3, 3) or 0 in kernels.shape or kernels.ndim not in (3, 4) \
             or (kernels.ndim == 4 and len(kernels) != channels):
-        raise ValueError(f"kernels: got shape {tuple(kernels.shape)}; expected (K, 3, 3) or ({channels}, K, 3, 3)")
+        want = f"expected (K, 3, 3) or ({channels}, K, 3, 3)"
+        raise ValueError(f"kernels: got shape {tuple(kernels.shape)}; {want}")
     check_function("update", update)
     if not isinstance(padding, str) or padding not in ("zeros", "wrap"):
         raise ValueError(f"padding: got {padding!r}; expected 'zeros' or 'wrap'")
@@ -605,7 +619,8 @@ def _frames(x, first, law, steps, fires, every):
         run.step(t)
         left, due = left - 1, (t + 1) % every == 0
         if due or not left: x = run.grid.unload(run.rows)
-        if not left and t + 1 < steps: run, left = begin(x, t + 1)         # before anybody can change the picture
+        # before anybody can change the picture that goes out
+        if not left and t + 1 < steps: run, left = begin(x, t + 1)
         if due: yield x
 
 @torch.no_grad()
@@ -637,7 +652,8 @@ def _check_masks(masks, x):
     if not isinstance(masks, Tensor): raise TypeError(f"masks: got {type(masks).__name__}; expected a tensor")
     if masks.dtype != torch.bool or masks.shape[1:] != (len(x), 1, *x.shape[2:]):
         want = ", ".join(map(str, (len(x), 1, *x.shape[2:])))
-        raise ValueError(f"masks: got {masks.dtype} {tuple(masks.shape)}; expected torch.bool (steps, {want})")
+        got = f"{masks.dtype} {tuple(masks.shape)}"
+        raise ValueError(f"masks: got {got}; expected torch.bool (steps, {want})")
     if masks.device != x.device or masks.layout != torch.strided:
         raise ValueError(f"masks: got {masks.layout} on {masks.device}; expected torch.strided on {x.device}")
     return masks.as_subclass(Tensor)
@@ -707,7 +723,8 @@ def pick_engine(
     if engine == "active": _check_active(*law)
     else: _check_law(*law)
     if engine == "graph":
-        if not x.is_cuda: raise ValueError(f"engine: 'graph' runs on a CUDA GPU, and the state is on {x.device}")
+        if not x.is_cuda:
+            raise ValueError(f"engine: 'graph' runs on a CUDA GPU, and the state is on {x.device}")
         _check_graph(kernels, update)
     if engine != "auto": return engine
     return "dense" if _why_not_active(x, kernels, update, alive_threshold) else "active"
@@ -768,7 +785,8 @@ def _check_step(step, x, *law):
         raise ValueError(f"step: with this state, kernels and update network it fails: {e}") from e
     if not isinstance(new, Tensor) or (new.shape, new.dtype, new.device) != (x.shape, x.dtype, x.device):
         got = f"{new.dtype} {tuple(new.shape)}" if isinstance(new, Tensor) else type(new).__name__
-        raise ValueError(f"step: it made {got} of {x.dtype} {tuple(x.shape)}; expected the same kind and shape")
+        want = f"expected {x.dtype} {tuple(x.shape)}, as the state was"
+        raise ValueError(f"step: it made {got}; {want}")
 
 def _lease(step, x, kernels, update, padding, threshold, steps, learn):
     steps = -(-steps // 32) * 32                                            # rollouts of 65 to 96 steps share a tape
@@ -799,7 +817,8 @@ class _Replay(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gy):
         if torch.is_grad_enabled() or _many(gy):
-            raise RuntimeError("engine 'graph' has no gradient of a gradient, and none of many at once; 'dense' has")
+            raise RuntimeError("engine 'graph' has no gradient of a gradient, and none of many at once; "
+                               "'dense' has")
         _check_stamp(ctx.stamp)
         if ctx.lease is None: raise RuntimeError("this rollout's tape was given back after its first backward")
         tape = ctx.lease.tape
