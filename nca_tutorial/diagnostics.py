@@ -10,7 +10,7 @@ __all__ = ['BREAKAGES', 'Finding', 'observe', 'Findings', 'break_one', 'break_al
 
 # %% ../nbs/08_breaking.ipynb #6f09d773
 import base64, copy, html, io, math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,11 +21,12 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from .core import NCAModel, alive_mask, dense_step, seed_state, to_rgba
-from .engine import draw_keys, fire_mask
-from .ground import check_count, check_number, check_state, make_generator
+from .core import NCAModel, _check_fire, alive_mask, dense_step, seed_state, to_rgba
+from .engine import _LONGEST, draw_keys, fire_mask
+from .ground import (check_count, check_function, check_number, check_seed, check_size, check_state,
+                                 make_generator)
 from .growing import pixel_loss, _go_on
-from .perception import perceive
+from .perception import kernel_bank, perceive
 from .regeneration import DAMAGE
 from .viz import PALETTE, as_image, show_images
 
@@ -40,23 +41,54 @@ class Finding(NamedTuple):
 
 # %% ../nbs/08_breaking.ipynb #0476c08e
 def _finding(group, name, x, error, note=""):
-    picture = to_rgba(x[0]).detach().cpu().nan_to_num(0, 1, 0).clamp(0, 1)
+    picture = to_rgba(x[0]).detach().float().cpu().nan_to_num(0, 1, 0).clamp(0, 1)
     return Finding(group, name, float(error.mean() if isinstance(error, Tensor) else error), picture, note)
 
 # %% ../nbs/08_breaking.ipynb #2ef16ab2
-def _check_creature(model, target):
-    if not isinstance(model, NCAModel): raise TypeError(f"model: got {type(model).__name__}; expected an NCAModel")
-    if model.channels < 4: raise ValueError(f"model: it has {model.channels} channels; expected 4 or more")
-    return pixel_loss(target)               # which refuses what is no target
+_ROOM = 2**31  # numbers in all states of a batch: 8 GB
 
-def _dice(model, seed):
-    check_count("seed", seed, 0)
-    return make_generator(seed, next(model.parameters()).device)
+def _check_model(model):
+    if not isinstance(model, NCAModel): raise TypeError(f"model: got {type(model).__name__}; expected an NCAModel")
+
+def _check_creature(model, target, batch=1, seed=0):
+    _check_model(model)
+    if model.channels < 4: raise ValueError(f"model: it has {model.channels} channels; expected 4 or more")
+    if isinstance(target, Tensor) and not target.is_floating_point():
+        raise TypeError(f"target: got {target.dtype}; expected floating point")
+    loss = pixel_loss(target)               # which refuses what is no target
+    if not target.numel():
+        raise ValueError(f"target: got {tuple(target.shape)}; expected (4, H, W) with nothing empty")
+    check_count("batch", batch, 1, max(1, _ROOM // (model.channels * target[0].numel())))
+    check_seed(seed)
+    return loss
+
+def _check_age(name, value): return check_count(name, value, 0, _LONGEST)
+
+def _each(name, values, check):
+    "What was given of something, as a list, every one looked at."
+    one = isinstance(values, (str, bytes, dict)) or getattr(values, "ndim", 1) == 0
+    if one or not isinstance(values, Iterable):
+        raise TypeError(f"{name}: got {values!r}; expected several, in a list or the like")
+    return [check(value) for value in values]
+
+def _check_one_of(name, known):
+    def check(value):
+        if isinstance(value, str) and value in known: return value
+        raise ValueError(f"{name}: got {value!r}; expected some of {', '.join(known)}")
+    return check
+
+def _dice(model, seed): return make_generator(seed, next(model.parameters()).device)
 
 def _seeds(model, batch, size):
     return seed_state(batch, model.channels, tuple(size)).to(next(model.parameters()))
 
 # %% ../nbs/08_breaking.ipynb #aad077c8
+def _begun(x, seeds):
+    "What somebody's function made of the seeds."
+    check_state(x, seeds.shape[1], "start")
+    if x.shape != seeds.shape: raise ValueError(f"start: it made {tuple(x.shape)} of {tuple(seeds.shape)}")
+    return x.to(seeds)
+
 @torch.no_grad()
 def observe(
     model: NCAModel,  # a creature
@@ -69,9 +101,12 @@ def observe(
     seed: int = 0,  # of the dice
 ) -> Finding:
     "Let a creature grow and compare it with its target."
-    loss = _check_creature(model, target)
+    loss, steps = _check_creature(model, target, batch, seed), _check_age("steps", steps)
+    check_function("start", start, optional=True)
+    for label, text in (("name", name), ("group", group)):
+        if not isinstance(text, str): raise TypeError(f"{label}: got {text!r}; expected a string")
     x = _seeds(model, batch, target.shape[1:])
-    if start is not None: x = start(x)
+    if start is not None: x = _begun(start(x), x)
     x = model(x, steps, _dice(model, seed))
     return _finding(group, name, x, loss(x))
 
@@ -81,6 +116,12 @@ class Findings:
     "Measurements: cards in a notebook, a table of text elsewhere, and two pictures on request."
     rows: list  # of `Finding`
     empty: float  # what an empty grid scores
+
+    def __post_init__(self):
+        for row in _each("rows", self.rows, lambda row: row):
+            if not isinstance(row, Finding):
+                raise TypeError(f"rows: got {type(row).__name__}; expected a list of Finding")
+        self.rows, self.empty = list(self.rows), check_number("empty", self.empty, 0)
 
     def __len__(self): return len(self.rows)
     def __iter__(self): return iter(self.rows)
@@ -131,14 +172,17 @@ def figure(
     cols: int = 6,  # pictures in a row
 ) -> Figure:
     "The pictures with their errors, to be saved."
+    if not self.rows: raise ValueError("rows: there are none; expected one or more")
+    check_count("cols", cols, 1)
     return show_images([r.picture for r in self.rows], [f"{r.name}: {_short(r.error)}" for r in self.rows], cols, 1.7)
 
 # %% ../nbs/08_breaking.ipynb #f52c79df
 @patch
 def ranking(self: Findings) -> HTML:
     "A bar for each row on a logarithmic scale, the smallest error on top; the thin line is an empty grid."
-    top, rows = 10 * self.empty, sorted(self.rows, key=lambda r: r.error if r.error < math.inf else math.inf)
-    low = max(min(rows[0].error, top), 1e-7) / 2
+    top = max(10 * self.empty, 1e-6)
+    rows = sorted(self.rows, key=lambda r: r.error if r.error < math.inf else math.inf)
+    low = max(min([top, *(r.error for r in rows if r.error < math.inf)]), 1e-7) / 2
     def share(error): return 100 * math.log(max(error, low) / low if error < top else top / low) / math.log(top / low)
     def bar(error):
         look = f"width:{share(error):.1f}%;height:.7em;margin-top:.4em;border-radius:2px"
@@ -153,17 +197,26 @@ def ranking(self: Findings) -> HTML:
 # %% ../nbs/08_breaking.ipynb #3cd65ab0
 BREAKAGES: dict[str, dict[str, Callable]] = {}  # group -> name -> a change to a model, in place; add your own
 
+def _copy(model):
+    _check_model(model)
+    try: return copy.deepcopy(model)
+    except RuntimeError as e: raise ValueError(f"model: it cannot be copied: {e}") from None
+
+def _broken(model, change):
+    broken = _copy(model)
+    with torch.no_grad(): change(broken)
+    return broken
+
 def break_one(
     model: NCAModel,  # stays as it is
     name: str,  # of a breakage in `BREAKAGES`
 ) -> NCAModel:  # a copy with one thing broken
-    "Break one line in a copy of a creature."
-    if not isinstance(model, NCAModel): raise TypeError(f"model: got {type(model).__name__}; expected an NCAModel")
+    "Break one line in a copy of a creature; raises `ValueError` where the creature has no such line."
+    _check_model(model)
     known = {name: change for group in BREAKAGES.values() for name, change in group.items()}
-    if name not in known: raise ValueError(f"name: got {name!r}; expected one of {', '.join(known)}")
-    broken = copy.deepcopy(model)
-    with torch.no_grad(): known[name](broken)
-    return broken
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"name: got {name!r}; expected one of {', '.join(known)}")
+    return _broken(model, known[name])
 
 # %% ../nbs/08_breaking.ipynb #41d81016
 def _poses(target):
@@ -178,7 +231,7 @@ def _poses(target):
                     "transposed and turned by 180°": down(across(over))}
 
 def _posed(row, target):
-    errors = {name: (row.picture - pose).square().mean().item() for name, pose in _poses(target).items()}
+    errors = {name: (row.picture - pose).square().mean().item() for name, pose in _poses(target.cpu()).items()}
     name = min(errors, key=errors.get)
     return row._replace(note=f"{name}: {_short(errors[name])}") if errors[name] < min(row.error / 10, 0.02) else row
 
@@ -192,13 +245,13 @@ def break_all(
     seed: int = 0,  # of the dice
 ) -> Findings:
     "Break one line after another and measure each; the whole creature comes first."
-    groups = list(BREAKAGES) if groups is None else groups
-    if unknown := [g for g in groups if g not in BREAKAGES]:
-        raise ValueError(f"groups: got {unknown[0]!r}; expected some of {', '.join(BREAKAGES)}")
+    if groups is None: groups = BREAKAGES
+    else: groups = _each("groups", groups, _check_one_of("groups", BREAKAGES))
+    groups = list(groups)
     how = dict(target=target, steps=steps, batch=batch, seed=seed)
     rows = [observe(model, group=groups[0] if groups else "", **how)]
-    for group, name in [(group, name) for group in groups for name in BREAKAGES[group]]:
-        try: broken = break_one(model, name)
+    for group, name, change in [(group, *line) for group in groups for line in BREAKAGES[group].items()]:
+        try: broken = _broken(model, change)
         except ValueError: continue             # a line that this model does not have
         rows.append(_posed(observe(broken, name=name, group=group, **how), target))
     return Findings(rows, target.square().mean().item())
@@ -206,24 +259,49 @@ def break_all(
 # %% ../nbs/08_breaking.ipynb #e734df8c
 def _sense(model, name):
     if name not in model.kernels: raise ValueError(f"kernels: this model has no {name}, only {model.kernels}")
-    return model.kernel_weights[model.kernels.index(name)]  # (3, 3), a view
+    bank, n = model.kernel_weights, model.kernels.index(name)
+    if bank.ndim == 3: return bank[n]                              # (3, 3), a view
+    # without a hidden layer, channels take turns with all kernels but the first: (C, 3, 3), a view
+    sense = bank[:, 0] if n == 0 else bank[n - 1::len(model.kernels) - 1, 1]
+    if not len(sense): raise ValueError(f"kernels: no channel of this model has {name}")
+    return sense
+
+def _slopes(model): return _sense(model, "sobel_x"), _sense(model, "sobel_y")
 
 def _steeper(model, factor):
-    for name in ("sobel_x", "sobel_y"): _sense(model, name).mul_(factor)
+    for slope in _slopes(model): slope.mul_(factor)
 def _times_eight(model): _steeper(model, 8)
 def _halved(model): _steeper(model, 0.5)
 def _numb_across(model): _sense(model, "sobel_x").zero_()
 def _numb_to_itself(model): _sense(model, "identity").zero_()
 def _flipped(model): _sense(model, "sobel_y").neg_()
 def _swapped(model):
-    sobel_x, sobel_y = _sense(model, "sobel_x"), _sense(model, "sobel_y")
-    kept = sobel_x.clone()
-    sobel_x.copy_(sobel_y), sobel_y.copy_(kept)
+    sobel_x, sobel_y = _slopes(model)
+    across, down = (slope.reshape(-1, 3, 3)[0].clone() for slope in (sobel_x, sobel_y))
+    sobel_x.copy_(down), sobel_y.copy_(across)
 
 # %% ../nbs/08_breaking.ipynb #db984056
+def _layers(model):
+    "The layers with weights: two, or one without a hidden layer."
+    inside = model.update if isinstance(model.update, nn.Sequential) else []
+    layers = [m for m in inside if type(m) is nn.Conv2d]
+    plain = all("weight" in layer._parameters for layer in layers)         # neither normed nor pruned
+    if not plain or len(layers) != (2 if model.hidden else 1):
+        raise ValueError("model: its update network is not as NCAModel makes it")
+    return layers
+
+def _first(model): return _layers(model)[0]
+def _last(model): return _layers(model)[-1]
+
+def _inputs(model):
+    "What the first layer is given: without a hidden layer a vector and its size, then channels, then senses."
+    return 1 if model.hidden else 2, model.channels, model.kernel_weights.shape[-3]
+
 def _other_order(model):
-    first, senses = model.update[0].weight, len(model.kernels)      # (hidden, C*K, 1, 1), expects c*K + k
-    first.data = first.data.unflatten(1, (senses, -1)).transpose(1, 2).flatten(1, 2).contiguous()
+    first = _first(model).weight                                    # (hidden, C*K, 1, 1), expects c*K + k
+    halves, channels, senses = _inputs(model)
+    turned = first.data.unflatten(1, (halves, senses, channels)).transpose(2, 3)
+    first.data = turned.flatten(1, 3).contiguous()
 
 def _wrapped(model): model.padding = "wrap" if model.padding == "zeros" else "zeros"
 
@@ -233,15 +311,24 @@ BREAKAGES["senses"] = {"Sobel not divided by 8": _times_eight, "Sobel halved": _
                        "Sobel y flipped": _flipped, "the other padding": _wrapped}
 
 # %% ../nbs/08_breaking.ipynb #53600807
-def _linear(model): model.update[1] = nn.Identity()
-def _smooth(model): model.update[1] = nn.GELU()
-def _no_hidden_bias(model): model.update[0].bias.data.zero_()
+def _bend(model, other):
+    if not model.hidden or type(model.update[1]) is not nn.ReLU: raise ValueError("model: it has no ReLU")
+    model.update[1] = other
+
+def _linear(model): _bend(model, nn.Identity())
+def _smooth(model): _bend(model, nn.GELU())
+
+def _no_hidden_bias(model):
+    if not model.hidden: raise ValueError("model: it has no hidden layer")
+    _first(model).bias.data.zero_()
+
 def _no_output_bias(model):
-    if model.update[2].bias is not None: model.update[2].bias.data.zero_()
+    if _last(model).bias is None: raise ValueError("model: it has no output bias")
+    _last(model).bias.data.zero_()
 
 def _times(factor):
     def change(model):
-        for p in model.update[2].parameters(): p.data *= factor
+        for p in _last(model).parameters(): p.data *= factor
     return change
 
 # %% ../nbs/08_breaking.ipynb #ac3b112a
@@ -256,7 +343,9 @@ def _rounded(bits):
 def _noisy(share):
     def change(model):
         g = make_generator(0)
-        for p in model.update.parameters(): p.data += share * p.data.std() * torch.randn(p.shape, generator=g).to(p)
+        for p in model.update.parameters():
+            spread = p.data.std() if p.numel() > 1 else p.data.abs()       # one number has no spread
+            p.data += share * spread * torch.randn(p.shape, generator=g).to(p)
     return change
 
 BREAKAGES["network"] = {"ReLU removed": _linear, "GELU for ReLU": _smooth, "hidden bias dropped": _no_hidden_bias,
@@ -277,6 +366,7 @@ class _OtherStep:
         "One step, with the other function."
         check_state(x, self.channels)
         fire = self._fire(x, generator) if fire is None else fire
+        _check_fire(fire, x)
         return self.other(x, fire, *self._law(self._kernels_at(angle)))
 
 def _stepping(other):
@@ -301,6 +391,22 @@ BREAKAGES["dice"] = {"fire rate 0.25": _rate(.25), "fire rate 0.75": _rate(.75),
                      "a die for each channel": _stepping(_die_a_channel)}
 
 # %% ../nbs/08_breaking.ipynb #de964d02
+def _check_rate(rate):
+    rate = check_number("rates", rate)
+    if not 0 < rate <= 1: raise ValueError(f"rates: got {rate}; expected above 0, at most 1")
+    return rate
+
+def _lengths(model, rates, steps, rescale):
+    "How many steps each rate is given."
+    if not isinstance(rescale, bool): raise TypeError(f"rescale: got {rescale!r}; expected True or False")
+    if not rescale: return [steps] * len(rates)
+    if not model.fire_rate:
+        raise ValueError("model: its fire_rate is 0; expected more where time is rescaled")
+    lengths = [steps * model.fire_rate / rate for rate in rates]
+    for rate, length in zip(rates, lengths):
+        if length > _LONGEST: raise ValueError(f"rates: {rate} asks for more than {_LONGEST:,} steps")
+    return [max(min(1, steps), round(length)) for length in lengths]
+
 def fire_rate_sweep(
     model: NCAModel,  # stays as it is
     target: Tensor,  # (4, H, W)
@@ -311,28 +417,34 @@ def fire_rate_sweep(
     seed: int = 0,  # of the dice
 ) -> Findings:
     "Let a creature grow with other fire rates."
-    _check_creature(model, target)
-    for rate in rates:
-        check_number("rates", rate)
-        if not 0 < rate <= 1: raise ValueError(f"rates: got {rate}; expected above 0, at most 1")
-    rows, other = [], copy.deepcopy(model)
-    for rate in rates:
+    _check_creature(model, target, batch, seed)
+    steps, rates = _check_age("steps", steps), _each("rates", rates, _check_rate)
+    lengths = _lengths(model, rates, steps, rescale)
+    rows, other = [], _copy(model)
+    for rate, length in zip(rates, lengths):
         other.fire_rate = rate
-        length = max(1, round(steps * model.fire_rate / rate)) if rescale else steps
         row = observe(other, target, length, f"rate {rate:g}", "dice", None, batch, seed)
         rows.append(row._replace(note=f"{length} steps"))
     return Findings(rows, target.square().mean().item())
 
 # %% ../nbs/08_breaking.ipynb #df7910ff
+def _check_masked(model):
+    if model.alive_threshold is None: raise ValueError("model: it has no alive mask")
+
 def _threshold(value):
-    def change(model): model.alive_threshold = value
+    def change(model):
+        _check_masked(model)
+        model.alive_threshold = value
     return change
 
 def _masked_by(who):
     def other(x, fire, kernels, update, padding, threshold):
         new = x + update(perceive(x, kernels, padding)) * fire
         return new * who(x, new, threshold, padding)
-    return _stepping(other)
+    def change(model):
+        _check_masked(model)
+        _stepping(other)(model)
+    return change
 
 def _before(x, new, *how): return alive_mask(x, *how)
 def _after(x, new, *how): return alive_mask(new, *how)
@@ -368,10 +480,20 @@ def turn(
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     from_row, from_col = sin * cols + cos * rows, cos * cols - sin * rows
     across, down = ((2 * (place + side // 2) + 1) / side - 1 for place, side in ((from_col, width), (from_row, height)))
-    places = torch.stack([across, down], -1).to(x).expand(len(x), -1, -1, -1)
-    return F.grid_sample(x, places, mode="bicubic", align_corners=False)
+    exact = x if x.dtype == torch.float64 else x.float()            # half precision could not name a place
+    places = torch.stack([across, down], -1).to(exact).expand(len(x), -1, -1, -1)
+    return F.grid_sample(exact, places, mode="bicubic", align_corners=False).to(x)
 
 # %% ../nbs/08_breaking.ipynb #f3fbd705
+def _check_angles(model, angles):
+    angles = _each("angles", angles, lambda angle: check_number("angles", angle))
+    # turned senses are made anew from the kernels' names
+    for angle in angles: kernel_bank(model.kernels, angle=angle)
+    kernels = model.kernel_weights.detach()
+    if any(angles) and not torch.equal(kernels, model._bank(model.kernels).to(kernels)):
+        raise ValueError("model: its kernels are not those that their names say, so they cannot be turned")
+    return angles
+
 @torch.no_grad()
 def rotation_error(
     model: NCAModel,  # a creature that perceives both Sobel kernels
@@ -382,8 +504,8 @@ def rotation_error(
     seed: int = 0,  # of the dice
 ) -> Findings:  # errors after turning the picture back; a row for each angle, with the picture as it grew
     "Turn what the cells perceive, then turn what has grown back (Mordvintsev et al. 2020, Experiment 4)."
-    loss, rows = _check_creature(model, target), []
-    for angle in angles:
+    loss, steps, rows = _check_creature(model, target, batch, seed), _check_age("steps", steps), []
+    for angle in _check_angles(model, angles):
         x = model(_seeds(model, batch, target.shape[1:]), steps, _dice(model, seed), angle=angle)
         error = loss(turn(x, -angle) if x.isfinite().all() else x)
         rows.append(_finding("turned", f"{angle:g}°", x, error))
@@ -396,6 +518,15 @@ def _on_grid(target, size):
     return F.pad(target, (left, width - target.shape[2] - left, top, height - target.shape[1] - top))
 
 # %% ../nbs/08_breaking.ipynb #0f82efc9
+def _check_sizes(model, sizes, batch):
+    def check(size):
+        height, width = check_size(size, 1, "sizes")
+        most = _ROOM // (model.channels * batch)
+        if height * width > most:
+            raise ValueError(f"sizes: got {height} × {width} cells; expected {most:,} or fewer")
+        return height, width
+    return _each("sizes", sizes, check)
+
 def grid_sweep(
     model: NCAModel,  # a creature
     target: Tensor,  # (4, H, W)
@@ -405,14 +536,12 @@ def grid_sweep(
     seed: int = 0,  # of the dice
 ) -> Findings:  # errors as if the grid had the target's number of cells, so that they compare
     "Let a creature grow on grids of other sizes."
-    _check_creature(model, target)
-    rows = []
-    for size in sizes:
-        height, width = size if isinstance(size, (tuple, list)) and len(size) == 2 else (size, size)
-        for side in (height, width): check_count("sizes", side, 1)
+    _check_creature(model, target, batch, seed)
+    steps, rows, ink = _check_age("steps", steps), [], target[3].sum().item()
+    for height, width in _check_sizes(model, sizes, batch):
         moved = _on_grid(target, (height, width))
         row = observe(model, moved, steps, f"{height} × {width}", "grid", None, batch, seed)
-        lost = 1 - moved[3].sum().item() / target[3].sum().item()
+        lost = 1 - moved[3].sum().item() / ink if ink else 0
         rows.append(row._replace(error=row.error * moved[0].numel() / target[0].numel(),
                                  note=f"{lost:.0%} of the target is outside" if lost > 0.005 else ""))
     return Findings(rows, target.square().mean().item())
@@ -423,19 +552,22 @@ def silence_channels(
     channels: int | Sequence[int],  # which ones, 0 to model.channels - 1
 ) -> NCAModel:  # a copy in which no cell senses them
     "Cut a creature's channels off from its network; they are still written, and never read."
-    if not isinstance(model, NCAModel): raise TypeError(f"model: got {type(model).__name__}; expected an NCAModel")
-    quiet, senses = copy.deepcopy(model), len(model.kernels)
-    for c in [channels] if isinstance(channels, int) else channels:
-        check_count("channels", c, 0)
-        if c >= model.channels: raise ValueError(f"channels: got {c}; the model has 0 to {model.channels - 1}")
-        quiet.update[0].weight.data[:, c * senses:(c + 1) * senses] = 0
+    _check_model(model)
+    def check(c):
+        c = check_count("channels", c, 0)
+        if c < model.channels: return c
+        raise ValueError(f"channels: got {c}; the model has 0 to {model.channels - 1}")
+    one = hasattr(channels, "__index__") and not getattr(channels, "ndim", 0)
+    silent = [check(channels)] if one else _each("channels", channels, check)
+    quiet = _copy(model)
+    # (hidden, C*K, 1, 1) -> (hidden, 1 or 2, C, K, 1, 1), a view
+    _first(quiet).weight.data.unflatten(1, _inputs(quiet))[:, :, silent] = 0
     return quiet
 
 # %% ../nbs/08_breaking.ipynb #cab9d49d
 def _over_time(model, target, times, batch, seed):
     "One life, looked at again and again."
     loss, x, dice, now, rows = pixel_loss(target), _seeds(model, batch, target.shape[1:]), _dice(model, seed), 0, []
-    for time in times: check_count("times", time, 0)
     for time in sorted(times):
         x, now = _go_on(model, x, time - now, dice), time
         rows.append(_finding("time", f"step {time:,}", x, loss(x)))
@@ -444,8 +576,6 @@ def _over_time(model, target, times, batch, seed):
 # %% ../nbs/08_breaking.ipynb #56c720f7
 def _wounds(model, target, damage, age, heal, batch, seed):
     "Grown once, wounded in many ways, and once not at all."
-    if unknown := [kind for kind in damage if kind not in DAMAGE]:
-        raise ValueError(f"damage: got {unknown[0]!r}; expected some of {', '.join(DAMAGE)}")
     loss, dice = pixel_loss(target), _dice(model, seed)
     grown, rows = model(_seeds(model, batch, target.shape[1:]), age, dice), []
     x = _go_on(model, grown, heal, dice)
@@ -474,9 +604,18 @@ def report(
     seed: int = 0,  # of all dice
 ) -> Findings:
     "How stable a creature is, and how robust: time, wounds, dice, grids, turns."
-    _check_creature(model, target)
+    _check_creature(model, target, batch, seed)
+    if not target.any(): raise ValueError("target: it is empty everywhere; expected a picture")
+    age, heal = _check_age("age", age), _check_age("heal", heal)
+    times = _each("times", times, lambda time: _check_age("times", time))
+    damage = _each("damage", damage, _check_one_of("damage", DAMAGE))
+    rates, angles = _each("rates", rates, _check_rate), _check_angles(model, angles)
+    _lengths(model, rates, age, rescale=True)
     height, width = target.shape[1:]
-    if sizes is None: sizes = [(height * a // 4, width * b // 4) for a, b in ((3, 3), (6, 6), (4, 6))]
+    if sizes is None:
+        quarters = (3, 3), (6, 6), (4, 6)
+        sizes = [(max(1, height * a // 4), max(1, width * b // 4)) for a, b in quarters]
+    sizes = _check_sizes(model, sizes, batch)
     grown = [observe(model, target, age, f"step {age}", "grown", None, batch, seed)]
     elsewhere = fire_rate_sweep(model, target, rates, age, True, batch, seed).rows
     elsewhere += grid_sweep(model, target, sizes, age, batch, seed).rows

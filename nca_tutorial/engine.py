@@ -18,8 +18,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._device import DeviceContext
 
-from .ground import check_generator
+from .ground import check_count, check_function, check_generator, check_number
+from .perception import pad, perceive
 
 # %% ../nbs/10_speed.ipynb #8570b25f
 def _throw(cells, key, rate):
@@ -34,14 +36,45 @@ def _throw(cells, key, rate):
     return (h & 0xFFFFFF) < rate * 2**24
 
 # %% ../nbs/10_speed.ipynb #9d5417ca
+_LONGEST = 10**7  # steps of one rollout: the dice of more do not fit into a common memory
+
+def _check_world(x):
+    want = "expected a tensor (B, C, H, W)"
+    if not isinstance(x, Tensor): raise TypeError(f"x: got {type(x).__name__}; {want}")
+    if x.ndim != 4 or 0 in x.shape:
+        raise ValueError(f"x: got shape {tuple(x.shape)}; {want} with nothing empty")
+    cells = x.shape[0] * x.shape[2] * x.shape[3]
+    # each has a number, an int32
+    if cells >= 2**31: raise ValueError(f"x: got {cells} cells; expected fewer than 2**31")
+
+def _check_keys(keys):
+    "Keys as plain lists of two whole numbers of 32 bits."
+    try: plain = np.asarray(keys)
+    except (ValueError, TypeError, OverflowError, RuntimeError): plain = np.empty((), object)
+    if plain.shape == (0,): return []
+    kind, pairs = plain.dtype.kind in "iu", plain.ndim == 2 and plain.shape[1] == 2
+    if not kind or not pairs or (plain.size and (plain.min() < -2**31 or plain.max() >= 2**31)):
+        got = f"{plain.dtype} {plain.shape}" if plain.ndim else type(keys).__name__
+        want = "expected two whole numbers of 32 bits a step, as draw_keys gives them"
+        raise ValueError(f"keys: got {got}; {want}")
+    return plain.tolist()
+
+def _check_rate(rate): return check_number("rate", rate, 0, 1)
+
 def draw_keys(
-    steps: int,  # how many
+    steps: int,  # how many, 0 or more
     generator: torch.Generator | None = None,  # source of the draw
 ) -> list[list[int]]:  # two whole numbers a step
     "The dice of a rollout: one key a step, from which `fire_mask` makes every cell's throw."
+    steps = check_count("steps", steps, 0, _LONGEST)
     check_generator(generator)
     device = "cpu" if generator is None else generator.device
     return torch.randint(-2**31, 2**31, (steps, 2), generator=generator, device=device).tolist()
+
+def _fire(x, key, rate):
+    B, _, H, W = x.shape
+    cells = torch.arange(B * H * W, dtype=torch.int32, device=x.device)
+    return _throw(cells, key, rate).view(B, 1, H, W)
 
 def fire_mask(
     x: Tensor,  # (B, C, H, W)
@@ -49,9 +82,8 @@ def fire_mask(
     rate: float,  # chance that a cell fires, 0 to 1
 ) -> Tensor:  # (B, 1, H, W) bool
     "Which cells fire in a step: a hash of key and place, compared with the rate."
-    B, _, H, W = x.shape
-    cells = torch.arange(B * H * W, dtype=torch.int32, device=x.device)
-    return _throw(cells, key, rate).view(B, 1, H, W)
+    _check_world(x)
+    return _fire(x, _check_keys([key])[0], _check_rate(rate))
 
 # %% ../nbs/10_speed.ipynb #1c4a6987
 def _desert(shape, dtype):
@@ -170,11 +202,17 @@ class _Net:
         return [None if s is None else g.reshape(s) for g, s in zip((dw1, self.db1, self.dw2, self.db2), shapes)]
 
 # %% ../nbs/10_speed.ipynb #3e9d6364
-def _weights(update): return update[0].weight, update[0].bias, update[2].weight, update[2].bias
+def _weights(update):
+    first, _, last = update
+    return first.weight, first.bias, last.weight, last.bias
 
 def _bare(kernels, update, padding, threshold):
     "A law in numbers only: no gradients, no modules."
-    return kernels, [None if w is None else w.detach() for w in _weights(update)], padding, threshold
+    return kernels.detach(), [None if w is None else w.detach() for w in _weights(update)], padding, threshold
+
+def _owned(kernels, weights, padding, threshold):
+    "A bare law in numbers of its own, which nobody can change meanwhile."
+    return kernels.clone(), [None if w is None else w.clone() for w in weights], padding, threshold
 
 class _Run:
     "One rollout: a state that is changed in place, and who is alive in it."
@@ -408,7 +446,50 @@ def _crew(shares, spent=0.0):
         except OSError: crew["spent"] = -math.inf             # no other process can be had here
     return [None, *(h for h in crew["helpers"] if h.ready), *[None] * shares][:shares]
 
+# %% ../nbs/10_speed.ipynb #5e1a7c31
+def _near_mature(x, threshold, padding):
+    return F.max_pool2d(pad((x[:, 3:4] > threshold).to(x.dtype), padding), 3, 1) > 0
+
+def _plainly(x, weights, law, dice):
+    "The same rollout in plain operations: slow, and differentiable as often as one likes."
+    (kernels, _, padding, threshold), (w1, b1, w2, b2), fires = law, weights, _Dice(*dice)
+    everyone = torch.arange(x[:, 0].numel(), dtype=torch.int32)
+    for t in range(fires.steps):
+        fire = fires(t, everyone).view(x[:, :1].shape)
+        new = x + F.conv2d(F.conv2d(perceive(x, kernels, padding), w1, b1).relu(), w2, b2) * fire
+        if threshold is not None:
+            new = new * (_near_mature(x, threshold, padding) & _near_mature(new, threshold, padding))
+        x = new
+    return x
+
+def _once_more(ctx, gy):
+    "The gradients of a rollout, with a graph of their own."
+    inputs, needed = ctx.saved_tensors, ctx.needs_input_grad
+    with torch.enable_grad(): y = _plainly(inputs[0], inputs[1:], ctx.law, ctx.dice)
+    wanted = [t for t, need in zip(inputs, needed) if need]
+    grads = iter(torch.autograd.grad(y, wanted, gy, create_graph=torch.is_grad_enabled(), allow_unused=True))
+    return [next(grads) if need else None for need in needed[:len(inputs)]]
+
 # %% ../nbs/10_speed.ipynb #bb60b199
+_NAMES = "update[0].weight", "update[0].bias", "update[2].weight", "update[2].bias"
+
+def _version(t): return 0 if t.is_inference() else t._version
+
+def _stamp(names, tensors):
+    "Each tensor's version, by name: a change in place raises it."
+    return [(name, t.detach(), _version(t)) for name, t in zip(names, tensors) if t is not None]
+
+def _check_stamp(stamp):
+    for name, t, version in stamp:
+        if _version(t) != version:
+            raise RuntimeError("one of the variables needed for gradient computation has been modified "
+                               f"by an inplace operation: {name} is at version {_version(t)}; "
+                               f"expected version {version}")
+
+def _many(g):
+    "Whether this is a stack of gradients, of which each takes the same way back."
+    return torch._C._are_functorch_transforms_active() or torch._C._functorch.is_legacy_batchedtensor(g)
+
 class _Rollout(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, w1, b1, w2, b2, law, steps, dice):
@@ -416,31 +497,140 @@ class _Rollout(torch.autograd.Function):
         parts, firsts = zip(*((x[a:b].detach(), a) for a, b in _shares(x, steps)))
         ctx.lives = _together(_live, parts, firsts, [law] * len(parts), [dice] * len(parts), _crew(len(parts)))
         if len(parts) > 1: _crew(len(parts), spent=time.perf_counter() - start)
+        ctx.law, ctx.dice, ctx.start = law, dice, _stamp(["x"], [x])
+        ctx.stamp = _stamp((*_NAMES, "masks"), (w1, b1, w2, b2, dice[2]))
+        ctx.save_for_backward(x, w1, b1, w2, b2)     # for a gradient that is differentiated again
         return torch.cat([life.end for life in ctx.lives])
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, gy):
+        _check_stamp(ctx.stamp)
+        if torch.is_grad_enabled() or _many(gy):
+            _check_stamp(ctx.start)
+            return *_once_more(ctx, gy), None, None, None
         start = ctx.needs_input_grad[0]
         parts = gy.split([len(life.end) for life in ctx.lives])
         starts, weights = zip(*_together(lambda life, g: life.back(g, start), ctx.lives, parts))
         total = [None if g[0] is None else sum(g) for g in zip(*weights)]
         return torch.cat(starts) if start else None, *total, None, None, None
 
+# %% ../nbs/10_speed.ipynb #5e1a7c33
+_KINDS = nn.Sequential, nn.Conv2d, nn.ReLU
+_METHODS = {name for kind in _KINDS for name in dir(kind) if callable(getattr(kind, name))}
+_CALLS = "__call__", "_call_impl", "forward"
+_AS_MADE = [(kind, name, getattr(kind, name)) for kind in _KINDS for name in _CALLS]
+
+def _heard(module):
+    "Whether somebody listens in: by a hook, a method of the module's own, or a compiler."
+    own = vars(module)
+    if own["_forward_hooks"] or own["_forward_pre_hooks"]: return True
+    if own["_backward_hooks"] or own["_backward_pre_hooks"]: return True
+    return not _METHODS.isdisjoint(own) or own.get("_compiled_call_impl") is not None
+
+def _heard_everywhere():
+    "The same for all modules at once: by a global hook, or where a class's method was replaced."
+    changed = any(getattr(kind, name) is not method for kind, name, method in _AS_MADE)
+    return changed or nn.modules.module._has_any_global_hook()
+
+def _ours(update):
+    "Whether a network is the one we know: two 1x1 convolutions with a ReLU between, and nobody listening in."
+    layers = list(update) if type(update) is nn.Sequential else []
+    if [type(layer) for layer in layers] != [nn.Conv2d, nn.ReLU, nn.Conv2d]: return False
+    plain = (1, 1), (1, 1), (0, 0), 1
+    ones = all((c.kernel_size, c.stride, c.padding, c.groups) == plain for c in layers[::2])
+    whole = all(hasattr(c, name) for c in layers[::2] for name in ("weight", "bias"))
+    return ones and whole and not any(map(_heard, (update, *layers))) and not _heard_everywhere()
+
+def _set_around():
+    "What PyTorch was told to do with every operation."
+    if torch.compiler.is_compiling() or torch.jit.is_tracing(): return "it cannot be compiled or traced"
+    if torch._C._are_functorch_transforms_active(): return "it knows no transforms of torch.func"
+    if torch.autograd.forward_ad._current_level >= 0: return "it has no forward-mode gradient"
+    if torch.is_autocast_enabled("cpu"): return "it knows no autocast"
+    if torch.are_deterministic_algorithms_enabled(): return "it is none of PyTorch's deterministic algorithms"
+    modes = torch.overrides._get_current_function_mode_stack()
+    # a default device is a mode, too, and the CPU changes nothing
+    modes = [m for m in modes if not isinstance(m, DeviceContext) or m.device.type != "cpu"]
+    if modes or torch.utils._python_dispatch._get_current_dispatch_mode_stack():
+        return "a mode of PyTorch's is on, which wants to see every operation"
+
+def _not_fitting(x, kernels, weights):
+    "Other sizes than those that belong together; the plain step will say more about them."
+    w1, b1, w2, b2 = weights
+    if kernels.ndim != 3: return "it knows kernels (K, 3, 3), the same for all channels"
+    channels, hidden = x.shape[1], b1.numel()
+    fit = w1.shape == (hidden, channels * len(kernels), 1, 1) and w2.shape == (channels, hidden, 1, 1)
+    if not fit or b1.shape != (hidden,) or (b2 is not None and b2.shape != (channels,)):
+        return "the sizes of state, kernels and weights do not fit together"
+
+def _why_not_active(x, kernels, update, threshold):
+    "The first reason why it would not be the plain step, if there is one. All that is known stand here."
+    if x.device.type != "cpu": return f"it runs on the CPU, and the state is on {x.device}"
+    if why := _set_around(): return why
+    if not _ours(update):
+        return "it knows 1x1 Conv2d, ReLU, 1x1 Conv2d without hooks, and this update network differs"
+    weights = _weights(update)
+    tensors = [x, kernels, *(weights if weights[3] is not None else weights[:3])]
+    if any(type(t) not in (Tensor, nn.Parameter) or t.layout != torch.strided for t in tensors):
+        return "it knows plain tensors, and state, kernels or weights are of another kind"
+    if any(t.device.type != "cpu" for t in tensors):
+        return "it runs on the CPU, and kernels or weights are elsewhere"
+    if x.dtype not in (torch.float32, torch.float64):
+        return f"it knows float32 and float64, and the state is {x.dtype}"
+    for w in tensors[2:]:
+        if w.dtype != x.dtype: return f"the state is {x.dtype} and the weights are {w.dtype}"
+    if kernels.requires_grad: return "it has no gradient for the kernels"
+    if threshold is not None and threshold < 0: return "with an alive_threshold below 0 empty space is alive"
+    if why := _not_fitting(x, kernels, weights): return why
+
+def _check_law(x, kernels, update, padding, threshold):
+    "Refuse what no engine can run, by types and shapes alone: the world may be large."
+    _check_world(x)
+    if not x.is_floating_point(): raise TypeError(f"x: got {x.dtype}; expected floating point")
+    channels = x.shape[1]
+    if threshold is not None:
+        check_number("alive_threshold", threshold)
+        if channels < 4: raise ValueError(f"x: got {channels} channels; expected 4 or more with an alive mask")
+    if not isinstance(kernels, Tensor):
+        raise TypeError(f"kernels: got {type(kernels).__name__}; expected a tensor")
+    if not kernels.is_floating_point():
+        raise TypeError(f"kernels: got {kernels.dtype}; expected floating point")
+    if kernels.shape[-2:] != (3, 3) or 0 in kernels.shape or kernels.ndim not in (3, 4) \
+            or (kernels.ndim == 4 and len(kernels) != channels):
+        want = f"expected (K, 3, 3) or ({channels}, K, 3, 3)"
+        raise ValueError(f"kernels: got shape {tuple(kernels.shape)}; {want}")
+    check_function("update", update)
+    if not isinstance(padding, str) or padding not in ("zeros", "wrap"):
+        raise ValueError(f"padding: got {padding!r}; expected 'zeros' or 'wrap'")
+
+def _check_active(x, kernels, update, padding, threshold):
+    _check_law(x, kernels, update, padding, threshold)
+    why = _why_not_active(x, kernels, update, threshold)
+    if why: raise ValueError(f"engine: 'active' cannot run this: {why}; 'dense' and 'auto' can")
+
 # %% ../nbs/10_speed.ipynb #c79bd037
 def _frames(x, first, law, steps, fires, every):
-    left = 0
+    def begin(x, t):
+        run = _Run(x, first, law, min(steps - t, 32), fires)
+        return run, steps - t if run.grid.whole else min(steps - t, 32)
+
+    run, left = begin(x, 0)
     for t in range(steps):
-        if not left:
-            left = min(steps - t, 32)
-            run = _Run(x, first, law, left, fires)
-            if run.grid.whole: left = steps - t
         run.step(t)
-        left -= 1
-        if (t + 1) % every == 0 or not left: x = run.grid.unload(run.rows)
-        if (t + 1) % every == 0: yield x
+        left, due = left - 1, (t + 1) % every == 0
+        if due or not left: x = run.grid.unload(run.rows)
+        # before anybody can change the picture that goes out
+        if not left and t + 1 < steps: run, left = begin(x, t + 1)
+        if due: yield x
 
 @torch.no_grad()
+def _films(x, law, dice, every):
+    fires = _Dice(*dice)
+    lives = [_frames(x[a:b].detach(), a, law, fires.steps, fires, every) for a, b in _shares(x, fires.steps)]
+    for _ in range(fires.steps // every):
+        parts = _together(next, lives)
+        yield parts[0] if len(parts) == 1 else torch.cat(parts)
+
 def active_frames(
     x: Tensor,  # (B, C, H, W)
     kernels: Tensor,  # (K, 3, 3)
@@ -448,17 +638,26 @@ def active_frames(
     padding: str,  # "zeros" or "wrap"
     alive_threshold: float | None,  # 0 or more; None: every cell is always alive
     keys: Sequence[Sequence[int]],  # the dice, one key a step, from `draw_keys`
-    rate: float,  # chance that a cell fires
-    every: int,  # yield a state after each so many steps
+    rate: float,  # chance that a cell fires, 0 to 1
+    every: int,  # yield a state after each so many steps, 1 or more
 ) -> Iterator[Tensor]:  # (B, C, H, W) each
     "Run without gradients, computing only cells that are alive and fire."
-    law, fires = _bare(kernels, update, padding, alive_threshold), _Dice(keys, rate)
-    lives = [_frames(x[a:b].detach(), a, law, len(keys), fires, every) for a, b in _shares(x, len(keys))]
-    for _ in range(len(keys) // every):
-        parts = _together(next, lives)
-        yield parts[0] if len(parts) == 1 else torch.cat(parts)
+    law = kernels, update, padding, alive_threshold
+    _check_active(x, *law)
+    keys, rate, every = _check_keys(keys), _check_rate(rate), check_count("every", every, 1)
+    return _films(x, _owned(*_bare(*law)), (keys, rate), every)
 
 # %% ../nbs/10_speed.ipynb #f3e5644c
+def _check_masks(masks, x):
+    if not isinstance(masks, Tensor): raise TypeError(f"masks: got {type(masks).__name__}; expected a tensor")
+    if masks.dtype != torch.bool or masks.shape[1:] != (len(x), 1, *x.shape[2:]):
+        want = ", ".join(map(str, (len(x), 1, *x.shape[2:])))
+        got = f"{masks.dtype} {tuple(masks.shape)}"
+        raise ValueError(f"masks: got {got}; expected torch.bool (steps, {want})")
+    if masks.device != x.device or masks.layout != torch.strided:
+        raise ValueError(f"masks: got {masks.layout} on {masks.device}; expected torch.strided on {x.device}")
+    return masks.as_subclass(Tensor)
+
 def active_rollout(
     x: Tensor,  # (B, C, H, W)
     kernels: Tensor,  # (K, 3, 3)
@@ -466,19 +665,20 @@ def active_rollout(
     padding: str,  # "zeros" or "wrap"
     alive_threshold: float | None,  # 0 or more; None: every cell is always alive
     keys: Sequence[Sequence[int]] | None = None,  # the dice, one key a step, from `draw_keys`
-    rate: float | None = None,  # chance that a cell fires; goes with the keys
+    rate: float | None = None,  # chance that a cell fires, 0 to 1; goes with the keys
     masks: Tensor | None = None,  # (steps, B, 1, H, W) bool, instead of dice
 ) -> Tensor:  # (B, C, H, W)
     "All steps of a rollout, with gradients where they are wanted, computing only cells that are alive and fire."
-    law, want = (kernels, update, padding, alive_threshold), (len(x), 1, *x.shape[2:])
-    if masks is not None and (masks.dtype != torch.bool or masks.shape[1:] != want):
-        want = ", ".join(map(str, want))
-        raise ValueError(f"masks: got {masks.dtype} {tuple(masks.shape)}; expected torch.bool (steps, {want})")
-    steps = len(keys if masks is None else masks)
+    law = kernels, update, padding, alive_threshold
+    _check_active(x, *law)
+    if masks is None: keys, rate = _check_keys(keys), _check_rate(rate)
+    elif keys is not None: raise ValueError("masks: got keys as well; expected one of the two")
+    else: masks = _check_masks(masks, x)
+    steps, weights = len(keys if masks is None else masks), _weights(update)
     if not steps: return x
-    learning = torch.is_grad_enabled() and any(p.requires_grad for p in (x, *update.parameters()))
-    if not learning and masks is None: return next(active_frames(x, *law, keys, rate, every=steps))
-    return _Rollout.apply(x, *_weights(update), _bare(*law), steps, (keys, rate, masks))
+    learning = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *weights))
+    if not learning: return next(_films(x, _bare(*law), (keys, rate, masks), steps))
+    return _Rollout.apply(x, *weights, _owned(*_bare(*law)), steps, (keys, rate, masks))
 
 # %% ../nbs/10_speed.ipynb #99a9ce9f
 ENGINES = ("auto", "dense", "active", "graph")  # ways to compute a rollout; all give the same states
@@ -488,49 +688,53 @@ def check_engine(
     engine: str,  # one of `ENGINES`
 ):
     "Refuse an engine that does not exist, or that this machine cannot run."
-    if engine not in ENGINES: raise ValueError(f"engine: got {engine!r}; expected one of {', '.join(ENGINES)}")
+    if not isinstance(engine, str) or engine not in ENGINES:
+        raise ValueError(f"engine: got {engine!r}; expected one of {', '.join(ENGINES)}")
     if engine == "graph" and not torch.cuda.is_available():
         raise ValueError("engine: 'graph' needs a CUDA GPU, and PyTorch finds none; "
                          "this machine can run auto, dense, active")
 
-def _ours(update):
-    "Whether a network is the one we know: two 1x1 convolutions with a ReLU between, and nobody listening in."
-    layers = list(update) if isinstance(update, nn.Sequential) else []
-    if [type(layer) for layer in layers] != [nn.Conv2d, nn.ReLU, nn.Conv2d]: return False
-    ones = all((c.kernel_size, c.stride, c.padding, c.groups) == ((1, 1), (1, 1), (0, 0), 1) for c in layers[::2])
-    heard = any(m._forward_hooks or m._forward_pre_hooks for m in (update, *layers))
-    return ones and layers[0].bias is not None and not heard
-
-def _why_not_active(x, kernels, update, threshold):
-    if x.device.type != "cpu": return f"it runs on the CPU, and the state is on {x.device}"
-    if not _ours(update): return "it knows 1x1 Conv2d, ReLU, 1x1 Conv2d without hooks, and this update network differs"
-    if x.dtype != update[0].weight.dtype: return f"the state is {x.dtype} and the weights are {update[0].weight.dtype}"
-    if kernels.requires_grad: return "it has no gradient for the kernels"
-    if threshold is not None and threshold < 0: return "with an alive_threshold below 0 empty space is alive"
-
 # %% ../nbs/10_speed.ipynb #52af7474
+def _why_not_graph(kernels, update):
+    "The first reason why a recording would not be the plain step, if there is one."
+    if why := _set_around(): return why
+    if kernels.requires_grad: return "it has no gradient for the kernels"
+    if not isinstance(update, nn.Module): return "it knows update networks that are an nn.Module"
+    restless = nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, nn.RReLU
+    if _heard_everywhere() or any(map(_heard, update.modules())): return "nobody hears a hook in a recording"
+    if any(isinstance(m, restless) and m.training for m in update.modules()):
+        return "the update network draws numbers or counts, and a recording is played several times"
+
+def _check_graph(kernels, update):
+    if why := _why_not_graph(kernels, update):
+        raise ValueError(f"engine: 'graph' cannot run this: {why}; 'dense' and 'auto' can")
+
 def pick_engine(
     engine: str,  # one of `ENGINES`
     x: Tensor,  # (B, C, H, W)
-    kernels: Tensor,  # (K, 3, 3)
+    kernels: Tensor,  # (K, 3, 3), or (C, K, 3, 3)
     update: nn.Module,  # (B, C*K, H, W) -> (B, C, H, W)
     padding: str,  # "zeros" or "wrap"
     alive_threshold: float | None,  # None: every cell is always alive
 ) -> str:  # "dense", "active" or "graph"
     "The engine that will compute this rollout."
     check_engine(engine)
-    if engine == "graph" and not x.is_cuda:
-        raise ValueError(f"engine: 'graph' runs on a CUDA GPU, and the state is on {x.device}")
-    if engine in ("dense", "graph"): return engine
-    why = _why_not_active(x, kernels, update, alive_threshold)
-    if why and engine == "active": raise ValueError(f"engine: 'active' cannot run this: {why}; 'dense' and 'auto' can")
-    return "dense" if why else "active"
+    law = x, kernels, update, padding, alive_threshold
+    if engine == "active": _check_active(*law)
+    else: _check_law(*law)
+    if engine == "graph":
+        if not x.is_cuda:
+            raise ValueError(f"engine: 'graph' runs on a CUDA GPU, and the state is on {x.device}")
+        _check_graph(kernels, update)
+    if engine != "auto": return engine
+    return "dense" if _why_not_active(x, kernels, update, alive_threshold) else "active"
 
 # %% ../nbs/10_speed.ipynb #b5b5fa8f
 class _Tape:
     "A rollout in fixed memory. Its one step, ahead and back, can be recorded as a CUDA graph and replayed."
     def __init__(self, step, x, kernels, update, padding, threshold, steps, learn):
-        self.kernels, self.weights = kernels.clone(), list(update.parameters()) if learn else []
+        self.kernels = kernels.clone()
+        self.weights = [p for p in update.parameters() if p.requires_grad] if learn else []
         network = weakref.proxy(update)                                     # the tape must not keep it alive
         self.step = lambda x, fire: step(x, fire, self.kernels, network, padding, threshold)
         self.x = x.new_zeros(steps + 1 if learn else 1, *x.shape)           # every state, or only the newest
@@ -551,7 +755,7 @@ class _Tape:
         self.t -= 1
         x = self._now(self.x).requires_grad_()
         with torch.enable_grad(): new = self.step(x, self._now(self.fire))
-        g, *grads = torch.autograd.grad(new, (x, *self.weights), self.g)
+        g, *grads = torch.autograd.grad(new, (x, *self.weights), self.g, materialize_grads=True)
         self.g.copy_(g)
         for total, grad in zip(self.grads, grads): total += grad
 
@@ -572,12 +776,25 @@ class _Lease:
 
 _TAPES = weakref.WeakKeyDictionary()  # update network -> settings -> its tapes
 
+def _check_step(step, x, *law):
+    "One step, before anything is recorded."
+    quiet = torch.zeros(len(x), 1, *x.shape[2:], dtype=torch.bool, device=x.device)
+    try:
+        with torch.no_grad(): new = step(x, quiet, *law)
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as e:
+        raise ValueError(f"step: with this state, kernels and update network it fails: {e}") from e
+    if not isinstance(new, Tensor) or (new.shape, new.dtype, new.device) != (x.shape, x.dtype, x.device):
+        got = f"{new.dtype} {tuple(new.shape)}" if isinstance(new, Tensor) else type(new).__name__
+        want = f"expected {x.dtype} {tuple(x.shape)}, as the state was"
+        raise ValueError(f"step: it made {got}; {want}")
+
 def _lease(step, x, kernels, update, padding, threshold, steps, learn):
     steps = -(-steps // 32) * 32                                            # rollouts of 65 to 96 steps share a tape
-    places = (p.data_ptr() for p in update.parameters())
-    settings = tuple(x.shape), x.dtype, x.device, padding, threshold, steps, learn, *places
+    places = ((p.data_ptr(), p.requires_grad) for p in update.parameters())
+    settings = id(step), tuple(x.shape), x.dtype, x.device, padding, threshold, steps, learn, *places
     tapes = _TAPES.setdefault(update, {}).setdefault(settings, [])
     free = [tape for tape in tapes if tape.free]
+    if not free: _check_step(step, x, kernels, update, padding, threshold)
     if not free: tapes.append(_Tape(step, x, kernels, update, padding, threshold, steps, learn))
     tape = free[0] if free else tapes[-1]
     tape.kernels.copy_(kernels)
@@ -593,19 +810,22 @@ def _play(lease, x, fire):
 # %% ../nbs/10_speed.ipynb #ca9800cf
 class _Replay(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, fire, lease, *weights):
-        ctx.lease, ctx.steps = lease, len(fire)
+    def forward(ctx, x, fire, lease, names, *weights):
+        ctx.lease, ctx.steps, ctx.stamp = lease, len(fire), _stamp(names, weights)
         return _play(lease, x, fire)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, gy):
+        if torch.is_grad_enabled() or _many(gy):
+            raise RuntimeError("engine 'graph' has no gradient of a gradient, and none of many at once; "
+                               "'dense' has")
+        _check_stamp(ctx.stamp)
         if ctx.lease is None: raise RuntimeError("this rollout's tape was given back after its first backward")
         tape = ctx.lease.tape
         for total in tape.grads: total.zero_()
         tape.g.copy_(gy)
         for _ in range(ctx.steps): tape.back()
-        result, ctx.lease = [tape.g.clone(), None, None, *(total.clone() for total in tape.grads)], None
+        result, ctx.lease = [tape.g.clone(), None, None, None, *(total.clone() for total in tape.grads)], None
         return *result,
 
 def graph_rollout(
@@ -616,13 +836,19 @@ def graph_rollout(
     padding: str,  # "zeros" or "wrap"
     alive_threshold: float | None,  # None: every cell is always alive
     keys: Sequence[Sequence[int]],  # the dice, one key a step, from `draw_keys`
-    rate: float,  # chance that a cell fires
+    rate: float,  # chance that a cell fires, 0 to 1
 ) -> Tensor:  # (B, C, H, W)
     "All steps of a rollout, computed plainly at every cell; on a CUDA GPU as the replay of a recorded step."
-    learn = torch.is_grad_enabled() and any(p.requires_grad for p in (x, *update.parameters()))
+    check_function("step", step)
+    _check_law(x, kernels, update, padding, alive_threshold)
+    _check_graph(kernels, update)
+    keys, rate = _check_keys(keys), _check_rate(rate)
+    named = {name: p for name, p in update.named_parameters() if p.requires_grad}
+    learn = torch.is_grad_enabled() and (x.requires_grad or bool(named))
+    names, weights = [f"update.{name}" for name in named], named.values()
     for some in [keys] if learn else [keys[i:i + 64] for i in range(0, len(keys), 64)]:
         if not some: break
-        fire = torch.stack([fire_mask(x, key, rate) for key in some])
+        fire = torch.stack([_fire(x, key, rate) for key in some])
         lease = _lease(step, x.detach(), kernels, update, padding, alive_threshold, len(some), learn)
-        x = _Replay.apply(x, fire, lease, *update.parameters()) if learn else _play(lease, x, fire)
+        x = _Replay.apply(x, fire, lease, names, *weights) if learn else _play(lease, x, fire)
     return x

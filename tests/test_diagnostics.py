@@ -2,12 +2,14 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from nca_tutorial import diagnostics as D
 from nca_tutorial.core import NCAModel, dense_step, seed_state, to_rgba
 from nca_tutorial.growing import pixel_loss
+from nca_tutorial.perception import kernel_bank
 from nca_tutorial.regeneration import DAMAGE
 
 NAMES = [name for group in D.BREAKAGES.values() for name in group]
@@ -359,3 +361,185 @@ def test_figure_shows_every_row():
 ])
 def test_what_is_refused(error, call, message, target):
     with pytest.raises(error, match=message.replace('(', r'\(')): call(lively(), target)
+
+
+def empty_picture(): return torch.zeros(4, 16, 16)
+
+SMALL = dict(times=(2,), damage=('disc',), heal=1, rates=(1.,), sizes=(12,), angles=(90.,), batch=1)
+BAD_COUNT = [None, 'x', math.nan, math.inf, -1, 2.5, True, [], 10**9, 10**30, torch.tensor(3), (3,)]
+BAD_SEED = [None, 'x', math.nan, -1, 2.5, True, [], 2**64, torch.tensor(3)]
+BAD_LIST = [None, 3, 2.5, 'x', b'x', {1: 2}, [None], ['x'], [math.nan], [math.inf], [[]], [True], [-1], [torch.tensor(1)], torch.tensor(1)]
+BAD = dict(
+    model=[None, 'gecko', NCAModel, torch.nn.Identity(), NCAModel(channels=3, alive_threshold=None)],
+    target=[None, 'x', 3, [], torch.zeros(3, 16, 16), torch.zeros(1, 4, 16, 16), torch.zeros(4, 0, 16), torch.zeros(4, 16, 16).int(), torch.zeros(4, 16, 16) * 1j,
+            torch.full((4, 16, 16), math.nan), torch.zeros(4, 16, 16).bool()],
+    steps=BAD_COUNT, age=BAD_COUNT, heal=BAD_COUNT, batch=[*BAD_COUNT, 0], seed=BAD_SEED, name=[None, 3, [], b'x'], group=[None, 3, []],
+    start=[3, 'x', [], lambda x: None, lambda x: x[:, :5], lambda x: x[..., :9], lambda x: x * math.nan, lambda x: x.int(), lambda x: x[:0]],
+    groups=['senses', 3, [3], [[]], [None], ['limbs'], torch.tensor(1)], rates=[*BAD_LIST, [0], [1.5], [1e-300]], times=[*BAD_LIST, [2.5], [10**9]],
+    rescale=[None, 1, 'x'], angles=[*BAD_LIST[:-4], [torch.tensor(1)], torch.tensor(1)], sizes=[*BAD_LIST[1:], [2.5], [0], [(3, 3, 3)], [(8, 'x')], [10**9], [10**30]],
+    damage=['disc', 3, None, ['fire'], [[]], [None]], channels=[None, 'x', math.nan, -1, 2.5, True, 6, 10**30, [6], ['x'], [None], {1: 2}, [[1]], torch.tensor(1), np.ones((2, 2), int)],
+    x=[None, 'x', [1], torch.zeros(4, 9, 9), torch.zeros(1, 4, 0, 9), torch.zeros(1, 4, 9, 9).int(), torch.zeros(1, 4, 9, 9) * 1j, torch.full((1, 4, 9, 9), math.nan)],
+    angle=[None, 'x', math.nan, math.inf, True, [], 1j, torch.tensor(1.)], cols=[None, 'x', 0, -1, 2.5], rows=[None, 3, 'x', [None], [3]], empty=[None, 'x', math.nan, math.inf, -1])
+DOORS = dict(
+    observe=(lambda m, t, **k: D.observe(**dict(model=m, target=t, steps=2, batch=1) | k), 'model target steps name group start batch seed'),
+    break_one=(lambda m, t, **k: D.break_one(**dict(model=m, name='ReLU removed') | k), 'name'),
+    break_all=(lambda m, t, **k: D.break_all(**dict(model=m, target=t, steps=2, groups=['dice'], batch=1) | k), 'model target steps groups batch seed'),
+    fire_rate_sweep=(lambda m, t, **k: D.fire_rate_sweep(**dict(model=m, target=t, steps=2, rates=[1.], batch=1) | k), 'model target rates steps rescale batch seed'),
+    turn=(lambda m, t, **k: D.turn(**dict(x=seed_state(), angle=3) | k), 'x angle'),
+    rotation_error=(lambda m, t, **k: D.rotation_error(**dict(model=m, target=t, angles=[3.], steps=2, batch=1) | k), 'model target angles steps batch seed'),
+    grid_sweep=(lambda m, t, **k: D.grid_sweep(**dict(model=m, target=t, sizes=[12], steps=2, batch=1) | k), 'model target sizes steps batch seed'),
+    silence_channels=(lambda m, t, **k: D.silence_channels(**dict(model=m, channels=1) | k), 'channels'),
+    report=(lambda m, t, **k: D.report(**dict(model=m, target=t, age=2) | SMALL | k), 'model target age times damage heal rates sizes angles batch seed'),
+    Findings=(lambda m, t, **k: D.Findings(**dict(rows=rows(0.1), empty=0.5) | k), 'rows empty'),
+    figure=(lambda m, t, **k: D.Findings(rows(0.1), 0.5).figure(**k), 'cols'),
+)
+
+@pytest.mark.parametrize('door, name', [(door, name) for door, (_, names) in DOORS.items() for name in names.split()])
+def test_bad_values_are_refused_by_name_before_any_life(door, name, target, monkeypatch):
+    call, model = DOORS[door][0], lively()
+    call(model, target)
+    monkeypatch.setattr(NCAModel, '_rollout', lambda *a: pytest.fail('something lived already'))
+    for bad in BAD[name]:
+        with pytest.raises((ValueError, TypeError), match=f'^{name}: '):
+            call(model, target, **{name: bad})
+
+
+def test_numpy_is_welcome(target):
+    i, f = np.int64, np.float64
+    a = D.report(lively(), target, i(2), times=np.array([2]), damage=('disc',), heal=i(1), rates=np.array([1.]), sizes=np.array([12]), angles=np.array([90.]), batch=i(1), seed=i(0))
+    b = D.report(lively(), target, 2, **SMALL)
+    assert [r.error for r in a] == [r.error for r in b] and len(a) == 7
+    for channels in (i(1), np.array(1), np.array([1]), iter([1]), range(1, 2), {1}):
+        assert torch.equal(D.silence_channels(lively(), channels).update[0].weight, D.silence_channels(lively(), 1).update[0].weight)
+    assert torch.equal(D.turn(seed_state(), f(30)), D.turn(seed_state(), 30))
+    assert [r.name for r in D.fire_rate_sweep(lively(), target, iter([0.5, 1.]), 2, batch=1)] == ['rate 0.5', 'rate 1']
+
+
+# ---------------------------------------------------------------- without a hidden layer
+
+def micro(**config):
+    model, g = NCAModel(**dict(channels=6, hidden=0) | config), dice()
+    for p in model.update[-1].parameters(): torch.nn.init.uniform_(p, -0.4, 0.4, generator=g)
+    return model
+
+
+def test_micro_models_are_broken_where_they_have_the_line(target):
+    "Their kernels stand by channel, and they have neither ReLU nor hidden bias."
+    model, before = micro(), weights(micro())
+    x = torch.rand(2, 6, 9, 9, generator=dice(6)) * 1.5 - 0.2
+    x[:, 3] *= torch.rand(2, 9, 9, generator=dice(6)) < 0.3
+    lacks = []
+    for name in NAMES:
+        try: broken = D.break_one(model, name)
+        except ValueError: lacks.append(name); continue
+        with torch.no_grad(): assert not torch.equal(model(x, 3, dice()), broken(x, 3, dice())), name
+        assert all(torch.equal(v, before[k]) for k, v in weights(model).items())
+    assert lacks == ['ReLU removed', 'GELU for ReLU', 'hidden bias dropped']
+    assert len(D.break_all(model, target, 2, batch=1)) == 1 + len(NAMES) - 3
+    assert len(D.report(model, target, 2, **SMALL)) == 7
+
+
+@pytest.mark.parametrize('name, at, kernel', [('identity all zeros', (slice(None), 0), 0 * torch.ones(3, 3)), ('Sobel x all zeros', (slice(0, None, 2), 1), 0 * torch.ones(3, 3)),
+    ('Sobel y flipped', (slice(1, None, 2), 1), -kernel_bank(['sobel_y'])[0]), ('x and y swapped', (slice(0, None, 2), 1), kernel_bank(['sobel_y'])[0]),
+    ('x and y swapped', (slice(1, None, 2), 1), kernel_bank(['sobel_x'])[0])])
+@pytest.mark.parametrize('channels', [6, 7])
+def test_micro_senses_by_value(name, at, kernel, channels):
+    broken, whole = D.break_one(micro(channels=channels), name).kernel_weights.clone(), micro(channels=channels).kernel_weights
+    assert (broken[at] == kernel).all()
+    if 'swapped' not in name:
+        broken[at] = whole[at]
+        assert torch.equal(broken, whole)
+    else: assert torch.equal(broken[:, 0], whole[:, 0])
+
+
+def test_micro_order_is_that_of_a_kernel_major_perception():
+    model, x, fire = micro(), torch.rand(1, 6, 8, 8, generator=dice(7)), torch.ones(1, 1, 8, 8, dtype=torch.bool)
+    network = lambda seen: model.update(seen.unflatten(1, (6, 2)).transpose(1, 2).flatten(1, 2))
+    with torch.no_grad():
+        want = dense_step(x, fire, model.kernel_weights, network, 'zeros', 0.1)
+        assert torch.allclose(want, D.break_one(model, 'senses in another order').step(x, fire), atol=1e-5)
+
+
+def test_a_silent_channel_of_a_micro_model_is_not_read():
+    model, x = micro(alive_threshold=None), torch.rand(1, 6, 8, 8, generator=dice(1))
+    other, fire = x.clone(), torch.ones(1, 1, 8, 8, dtype=torch.bool)
+    other[:, 4:] = torch.rand(1, 2, 8, 8, generator=dice(2))
+    quiet = D.silence_channels(model, [4, 5])
+    with torch.no_grad():
+        assert torch.allclose(quiet.step(x, fire)[:, :4], quiet.step(other, fire)[:, :4], atol=1e-6)
+        assert not torch.allclose(model.step(x, fire)[:, :4], model.step(other, fire)[:, :4], atol=1e-3)
+        assert torch.equal(D.silence_channels(model, []).step(x, fire), model.step(x, fire))
+
+
+# ---------------------------------------------------------------- lines that are not there, scales that are nothing
+
+@pytest.mark.parametrize('config, lines', [(dict(alive_threshold=None), D.BREAKAGES['mask']), (dict(output_bias=False), ['output bias dropped']), (dict(hidden=0), ['ReLU removed'])])
+def test_a_line_that_is_not_there_cannot_be_broken(config, lines, target):
+    for name in lines:
+        with pytest.raises(ValueError, match='^model: it has no'): D.break_one(NCAModel(**dict(channels=6, hidden=4) | config), name)
+    assert not {r.name for r in D.break_all(NCAModel(**dict(channels=6, hidden=4) | config), target, 1, batch=1)} & set(lines)
+    with pytest.raises(ValueError, match='^model: it has no ReLU'): D.break_one(D.break_one(lively(), 'ReLU removed'), 'GELU for ReLU')
+
+
+def test_a_network_of_another_kind_is_not_cut():
+    normed = lively()
+    torch.nn.utils.parametrizations.weight_norm(normed.update[0])
+    other = lively()
+    other.update = torch.nn.Conv2d(18, 6, 1)
+    for model in (normed, other):
+        for cut in (lambda: D.silence_channels(model, 1), lambda: D.break_one(model, 'senses in another order')):
+            with pytest.raises(ValueError, match='^model: its update network is not as NCAModel makes it'): cut()
+
+
+def test_noise_on_a_single_number():
+    "One hidden unit has one bias, which has no spread of its own."
+    broken = D.break_one(lively(hidden=1), '5% noise on the weights')
+    assert all(p.isfinite().all() for p in broken.parameters()) and broken.update[0].bias != lively(hidden=1).update[0].bias
+
+
+def test_two_groups_may_use_a_name(target, monkeypatch):
+    "Each row is its own group's."
+    for group, factor in (('a', 0.), ('b', 1.)): monkeypatch.setitem(D.BREAKAGES, group, {'same': lambda m, factor=factor: m.update[2].weight.mul_(factor)})
+    monkeypatch.setitem(D.BREAKAGES, 'a', {'same': lambda m: setattr(m, 'fire_rate', 0.)})
+    found = D.break_all(lively(), target, 5, ['a', 'b'])
+    assert found.rows[2].error == found.rows[0].error != found.rows[1].error
+
+
+def test_an_empty_target_is_no_scale(target):
+    "Errors can be taken, shares of nothing cannot: a report is refused, a table and its bars are not."
+    model = lively()
+    assert D.grid_sweep(model, empty_picture(), [12, 20], 2).rows[0].note == ''
+    page = D.Findings([*rows(0.1, 0., math.nan), D.observe(model, empty_picture(), 2)], 0.).ranking().data
+    assert 'nan' not in page and 'explodes' in page
+    with pytest.raises(ValueError, match='^target: it is empty everywhere'): D.report(model, empty_picture())
+    for errors in ((), (math.nan, math.nan), (math.inf,)): assert 'nan%' not in D.Findings(rows(*errors), 0.5).ranking().data
+    with pytest.raises(ValueError, match='^rows: there are none'): D.Findings([], 0.5).figure()
+    assert len(D.report(model, torch.ones(4, 1, 1), 1, times=(), damage=(), heal=0, rates=(), angles=(), batch=1)) == 2 + 3
+
+
+def test_age_nothing_is_the_seed(target):
+    assert [r.note for r in D.fire_rate_sweep(lively(), target, [0.1, 1.], 0)] == ['0 steps'] * 2
+    with pytest.raises(ValueError, match='^model: its fire_rate is 0'): D.fire_rate_sweep(lively(fire_rate=0.), target)
+
+
+def test_learned_kernels_are_not_turned(target):
+    "Turned senses are made from names, which say nothing about kernels that were learned or broken."
+    model = D.break_one(lively(), 'Sobel halved')
+    with pytest.raises(ValueError, match='^model: its kernels are not those'): D.rotation_error(model, target, [30.])
+    assert D.rotation_error(model, target, [0.], 3)['0°'].error == pytest.approx(D.observe(model, target, 3).error)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions(dtype, target):
+    model = lively().to(dtype)
+    row, whole = D.observe(model, target, 4), D.observe(lively(), target, 4)
+    assert row.error == pytest.approx(whole.error, rel=0.05) and row.picture.dtype == torch.float32
+    assert len(D.report(model, target, 2, **SMALL)) == 7 and len(D.break_all(model, target, 1, batch=1)) == 1 + len(NAMES)
+    x = torch.rand(1, 4, 9, 9, generator=dice()).to(dtype)
+    assert D.turn(x, 90).dtype == dtype and torch.allclose(D.turn(x, 90), x.rot90(1, (2, 3)), atol=1e-2)
+
+
+def test_another_step_takes_only_firing_masks():
+    broken = D.break_one(lively(), 'rand > rate')
+    with pytest.raises(TypeError, match='^fire: '): broken.step(seed_state(1, 6, 9), torch.ones(1, 1, 9, 9))
+    with pytest.raises(ValueError, match='^fire: '): broken.step(seed_state(1, 6, 9), torch.ones(1, 1, 8, 9).bool())

@@ -2,19 +2,22 @@
 import gc
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.utils.prune
 from hypothesis import given, settings, strategies as st
 
 from nca_tutorial import engine
 from nca_tutorial.core import NCAModel, dense_step, seed_state
-from nca_tutorial.engine import active_rollout, draw_keys, fire_mask, graph_rollout
+from nca_tutorial.engine import active_frames, active_rollout, draw_keys, fire_mask, graph_rollout
 from nca_tutorial.perception import KERNELS
 
 torch.set_num_threads(1)
@@ -356,3 +359,311 @@ def test_graph_on_a_gpu():
         lives.append((y.detach(), *grads, model.trajectory(x.detach(), 90, 30, dice())))
     for other in lives[1:]:
         for a, b in zip(lives[0], other): assert relative(b, a) < 1e-4
+
+
+# ---------------------------------------------------------------- changed meanwhile
+
+def in_place(t):
+    with torch.no_grad(): t.copy_(~t) if t.dtype == torch.bool else t.mul_(1.5).add_(0.1)
+
+
+@pytest.mark.parametrize("patience", [None, math.inf, -1])
+@pytest.mark.parametrize("name", ["update[0].weight", "update[0].bias", "update[2].weight", "update[2].bias", "masks", "x", "kernels"])
+def test_what_changes_in_place_before_the_way_back(name, patience):
+    "By this process, by threads, with a helper: what the gradient needs is refused by name; for the rest it stays right, as with dense."
+    model, kernels, x, masks, weight = small()
+    want = learned(model, kernels, x, masks, weight)
+    start, kernels = x.clone().requires_grad_(), kernels.clone()
+    with two_shares(patience) if patience else nullcontext():
+        end = active_rollout(start, *law(model, kernels), masks=masks)
+        in_place(eval(name, {"update": model.update, "masks": masks, "x": start, "kernels": kernels}))
+        if name not in ("x", "kernels"):
+            with pytest.raises(RuntimeError, match=re.escape(f"modified by an inplace operation: {name} is at version ") + r"\d"):
+                end.backward(weight)
+        else: assert all(relative(a, b) < 1e-5 for a, b in zip([end, *gradients(end, weight, start, model)], want))
+
+
+def test_weights_in_other_memory_change_no_gradient():
+    "An assignment to `data` raises no version; the way back has numbers of its own, and so has a helper's share that is lived again."
+    for between in (None, "kill"):
+        model, kernels, x, masks, weight = small()
+        want = learned(model, kernels, x, masks, weight)
+        with two_shares(-1) if between else nullcontext() as helper:
+            def change():
+                for p in model.parameters(): p.data.mul_(3)
+                kernels.mul_(2)
+                if between: helper.process.kill()
+            got = learned(model, kernels, x, masks, weight, change)
+        assert all(relative(a, b) < 1e-5 for a, b in zip(got, want))
+        engine._CREW.clear() if between else None
+
+
+def test_a_tape_notices_changed_weights():
+    model, kernels, x, _, weight = small()
+    end = graph_rollout(dense_step, x, *law(model, kernels), draw_keys(3), 0.5)
+    in_place(model.update[2].weight)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation: update.2.weight"): end.backward(weight)
+
+
+def test_frames_on_the_way_may_be_painted_over():
+    "Also where a window of the world ends with a frame."
+    model, x = small()[0], torch.zeros(1, 8, 300, 300)
+    x[:, 3:, 150, 150] = 1
+    keys, films = draw_keys(64, torch.Generator().manual_seed(0)), []
+    for paint in (False, True):
+        films.append([])
+        for frame in active_frames(x, *law(model, model.kernel_weights), keys, 0.5, 16):
+            films[-1].append(frame.clone())
+            if paint: frame.zero_()
+    assert films[0][-1].abs().sum() > 0 and all(map(torch.equal, *films))
+
+
+# ---------------------------------------------------------------- gradients of gradients
+
+@pytest.mark.parametrize("padding, threshold", [("zeros", 0.1), ("wrap", None)])
+@pytest.mark.parametrize("how", ["masks", "keys"])
+def test_a_gradient_can_be_differentiated(how, padding, threshold):
+    model, _, x, masks, _ = small(3)
+    model, x, keys = model.double(), x[:2].double(), draw_keys(3, torch.Generator().manual_seed(1))
+    model.padding, model.alive_threshold = padding, threshold
+    rule, fires = law(model, model.kernel_weights), [fire_mask(x, key, 0.5) for key in keys]
+    seconds = []
+    for sparse in (False, True):
+        start = x.clone().requires_grad_()
+        if sparse: end = active_rollout(start, *rule, masks=torch.stack(fires)) if how == "masks" else active_rollout(start, *rule, keys, 0.5)
+        else: end = dense(model, start, fires, rule[0])
+        first = torch.autograd.grad(end.pow(3).sum(), [start, *model.parameters()], create_graph=True)
+        penalty = sum(g.square().sum() for g in first) + end.sum()
+        seconds.append([*first, *torch.autograd.grad(penalty, [start, *model.parameters()])])
+    assert all(relative(b, a) < 1e-9 for a, b in zip(*seconds))
+
+
+def test_many_gradients_at_once():
+    model, kernels, x, masks, _ = small(3)
+    start = x.clone().requires_grad_()
+    many = torch.randn(4, *x.shape)
+    got, want = (torch.autograd.grad(f(start), [start, *model.parameters()], many, is_grads_batched=True)
+                 for f in (lambda x: active_rollout(x, *law(model, kernels), masks=masks), lambda x: dense(model, x, masks, kernels)))
+    assert all(relative(a, b) < 1e-4 for a, b in zip(got, want))
+
+
+def test_a_tape_has_no_second_gradient():
+    model, kernels, x, _, _ = small()
+    end = graph_rollout(dense_step, x.requires_grad_(), *law(model, kernels), draw_keys(3), 0.5)
+    with pytest.raises(RuntimeError, match="'graph' has no gradient of a gradient"): torch.autograd.grad(end.sum(), x, create_graph=True)
+
+
+# ---------------------------------------------------------------- what the engine would not hear of
+
+class OfMyOwn(torch.nn.Sequential):
+    def forward(self, x): return 2 * super().forward(x)
+
+class MyTensor(torch.Tensor): pass
+
+class Doubling(torch.overrides.TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        return 2 * out if func is torch.conv2d else out
+
+class Watching(torch.utils._python_dispatch.TorchDispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None): return func(*args, **(kwargs or {}))
+
+@contextmanager
+def set_to(set, value, before):
+    set(value)
+    try: yield
+    finally: set(before)
+
+@contextmanager
+def registered(handle):
+    try: yield
+    finally: handle.remove()
+
+@contextmanager
+def method(kind, name, new):
+    old = getattr(kind, name)
+    setattr(kind, name, lambda self, *a: new(old(self, *a)))
+    try: yield
+    finally: setattr(kind, name, old)
+
+twice = lambda out: 2 * out
+def put(module, **what): vars(module).update(what)
+def bend(model, name): setattr(model, "update", name); return nullcontext()
+glob = torch.nn.modules.module
+parts = torch.nn.utils
+
+AROUND = {
+    "forward hook": lambda m: registered(m.update[1].register_forward_hook(lambda m, i, o: 2 * o)),
+    "forward pre-hook": lambda m: registered(m.update[2].register_forward_pre_hook(lambda m, i: (2 * i[0],))),
+    "backward hook": lambda m: registered(m.update[0].register_full_backward_hook(lambda m, gi, go: (2 * gi[0],))),
+    "backward pre-hook": lambda m: registered(m.update.register_full_backward_pre_hook(lambda m, go: (2 * go[0],))),
+    "global forward hook": lambda m: registered(glob.register_module_forward_hook(lambda m, i, o: 2 * o if isinstance(m, torch.nn.ReLU) else None)),
+    "global forward pre-hook": lambda m: registered(glob.register_module_forward_pre_hook(lambda m, i: (2 * i[0],) if isinstance(m, torch.nn.ReLU) else None)),
+    "global backward hook": lambda m: registered(glob.register_module_full_backward_hook(lambda m, gi, go: (2 * gi[0],) if isinstance(m, torch.nn.ReLU) else None)),
+    "global backward pre-hook": lambda m: registered(glob.register_module_full_backward_pre_hook(lambda m, go: (2 * go[0],) if isinstance(m, torch.nn.ReLU) else None)),
+    "replaced forward": lambda m: nullcontext(put(m.update[1], forward=lambda x: 2 * x.relu())),
+    "replaced convolution": lambda m: nullcontext(put(m.update[0], _conv_forward=lambda x, w, b: 2 * torch.nn.functional.conv2d(x, w, b))),
+    "replaced method of a class": lambda m: method(torch.nn.Conv2d, "forward", twice),
+    "subclass": lambda m: bend(m, OfMyOwn(*m.update)),
+    "dropout": lambda m: nullcontext(m.update.append(torch.nn.Dropout(0.5))),
+    "weight_norm": lambda m: nullcontext(parts.parametrizations.weight_norm(m.update[0])),
+    "parametrisation": lambda m: nullcontext(parts.parametrize.register_parametrization(m.update[2], "weight", torch.nn.Tanh())),
+    "pruning": lambda m: nullcontext(parts.prune.l1_unstructured(m.update[0], "weight", 0.5)),
+    "compiled": lambda m: nullcontext(put(m.update, _compiled_call_impl=lambda x: 2 * torch.nn.Sequential.forward(m.update, x))),
+    "autocast": lambda m: torch.autocast("cpu", torch.bfloat16),
+    "deterministic": lambda m: set_to(torch.use_deterministic_algorithms, True, False),
+    "function mode": lambda m: Doubling(),
+    "dispatch mode": lambda m: Watching(),
+    "grouped": lambda m: bend(m, torch.nn.Sequential(torch.nn.Conv2d(24, 16, 1, groups=8), *m.update[1:])),
+    "another activation": lambda m: bend(m, torch.nn.Sequential(m.update[0], torch.nn.GELU(), m.update[2])),
+    "no first bias": lambda m: bend(m, torch.nn.Sequential(torch.nn.Conv2d(24, 16, 1, bias=False), *m.update[1:])),
+    "learned kernels": lambda m: nullcontext(m.kernel_weights.requires_grad_()),
+    "tensor subclass": lambda m: nullcontext(put(m, subclass=True)),
+    "half": lambda m: nullcontext(m.half()),
+    "bfloat16": lambda m: nullcontext(m.bfloat16()),
+}
+
+@pytest.mark.parametrize("name", AROUND)
+def test_what_the_engine_would_not_hear_of(name):
+    "auto lives as dense does, states and gradients; active refuses with the reason, and so does the door itself."
+    ends, dice = [], lambda: torch.Generator().manual_seed(0)
+    for how in ("dense", "auto"):
+        model, _, x, _, weight = small()
+        with AROUND[name](model):
+            x = x.to(model.update[0].weight.dtype)
+            if getattr(model, "subclass", False): x = x.as_subclass(MyTensor)
+            x.requires_grad_()
+            for model.engine in ("active", how):
+                torch.manual_seed(0)
+                if model.engine == "active":
+                    with pytest.raises(ValueError, match="engine: 'active' cannot run this: .*'dense' and 'auto' can"): model(x, 3, dice())
+                    with pytest.raises(ValueError, match="'active' cannot run this"): active_rollout(x, *law(model, model.kernel_weights), draw_keys(3), 0.5)
+                    with pytest.raises(ValueError, match="'active' cannot run this"): active_frames(x, *law(model, model.kernel_weights), draw_keys(3), 0.5, 1)
+                else: end = model(x, 3, dice())
+            assert type(end) is type(x) and end.dtype == x.dtype
+            end.backward(weight.to(end.dtype).as_subclass(type(end)))
+            ends.append([end, x.grad, *(p.grad for p in model.parameters())])
+    assert all(map(torch.equal, *ends)) and ends[0][1].abs().sum() > 0
+
+
+def test_transforms_and_forward_gradients_take_the_plain_way():
+    model, kernels, x, masks, _ = small(3)
+    fires = list(masks)
+    def rule(how): return lambda x: model_step(how, x)
+    def model_step(how, x):
+        model.engine = how
+        for fire in fires: x = model.step(x, fire)
+        return x.square().sum()
+    assert torch.equal(torch.func.grad(rule("auto"))(x), torch.func.grad(rule("dense"))(x))
+    a, b = (torch.func.jvp(rule(how), (x,), (torch.ones_like(x),)) for how in ("auto", "dense"))
+    assert all(map(torch.equal, a, b))
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+        with torch.no_grad(): assert torch.autograd.forward_ad.unpack_dual(rule("auto")(dual)).tangent is not None
+    weights = {f"update.{k}": 2 * v for k, v in model.update.named_parameters()}
+    a, b = (torch.func.functional_call(model, weights, (x, 3, torch.Generator().manual_seed(0))) for model.engine in ("auto", "dense"))
+    assert relative(a, b) < 1e-5
+    picked = []
+    torch.vmap(lambda x: picked.append(engine.pick_engine("auto", x, *law(model, kernels))) or x)(x[None])
+    assert picked == ["dense"] and engine.pick_engine("auto", x, *law(model, kernels)) == "active"
+
+
+def test_weights_that_are_no_parameters_have_gradients():
+    "As a network has them that another network makes."
+    grads = []
+    for how in ("dense", "auto"):
+        model, _, x, _, weight = small()
+        strength = torch.tensor(1.5, requires_grad=True)
+        made = strength * model.update[2].weight.detach()
+        for p in model.parameters(): p.requires_grad_(False)
+        del model.update[2].weight
+        model.update[2].weight, model.engine = made, how
+        model(x, 5, torch.Generator().manual_seed(0)).backward(weight)
+        grads.append(strength.grad)
+    assert grads[0] != 0 and relative(grads[1], grads[0]) < 1e-4
+
+
+def test_a_tape_steps_aside_too():
+    def play(model, x, **how): return graph_rollout(dense_step, x, *law(model, model.kernel_weights), draw_keys(3), 0.5)
+    for name in ("forward hook", "replaced forward", "dropout", "autocast", "function mode", "learned kernels", "global backward hook"):
+        model, _, x, _, _ = small()
+        with AROUND[name](model):
+            with pytest.raises(ValueError, match="engine: 'graph' cannot run this"): play(model, x)
+    model, _, x, _, weight = small()
+    model.update[0].requires_grad_(False)
+    play(model, x).backward(weight)
+    assert model.update[0].weight.grad is None and model.update[2].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_precisions(dtype):
+    "Every precision lives as the plain step has it; the sparse engine takes the two that it knows."
+    model, _, x, _, _ = small()
+    model, x = model.to(dtype), x.to(dtype)
+    ends = [model.trajectory(x, 6, 2, torch.Generator().manual_seed(0)) for model.engine in ("dense", "auto")]
+    assert ends[1].dtype == dtype and relative(ends[1], ends[0]) < 1e-11
+    picked = engine.pick_engine("auto", x, *law(model, model.kernel_weights))
+    assert picked == ("active" if dtype == torch.float64 else "dense")
+
+
+# ---------------------------------------------------------------- the door
+
+BAD = {
+    "x": [None, "x", [1], torch.zeros(4, 12, 12), torch.zeros(4, 8, 0, 12), torch.zeros(4, 8, 12, 12).int(), torch.zeros(4, 8, 12, 12) * 1j,
+          torch.zeros(1, 8, 1, 1).expand(2**16, 8, 2**8, 2**8), torch.zeros(4, 3, 12, 12)],
+    "kernels": [None, 3, torch.zeros(3, 5, 5), torch.zeros(3, 3), torch.zeros(0, 3, 3), torch.zeros(3, 3, 3).int(), torch.zeros(5, 3, 3, 3)],
+    "update": [None, "x", 3], "padding": [None, "circular", "", 0, ["zeros"], torch.zeros(2)],
+    "alive_threshold": ["x", math.nan, math.inf, True, torch.tensor(0.1)],
+    "rate": [None, "x", math.nan, math.inf, -0.1, 1.5, True, 10**400, torch.tensor(0.5)],
+    "keys": [None, "x", 3, 2.5, [1, 2], [[1]], [[1, 2], [3]], [[1.5, 2]], [[2**31, 0]], [[10**30, 0]], {1: 2}, iter([[1, 2]]), torch.zeros(2, 2), [["a", "b"]]],
+    "every": [None, "x", 0, -1, 2.5, math.nan, True], "step": [None, "x", lambda *a: None, lambda x, *a: x[:, :1], lambda: 0],
+    "masks": [3, "x", [[True]], torch.zeros(2, 4, 1, 12, 12), torch.zeros(2, 4, 1, 5, 12).bool(), torch.zeros(4, 1, 12, 12).bool()],
+}
+OWN = {"active_frames": {"every"}, "graph_rollout": {"step"}, "pick_engine": {"engine"}}
+
+@pytest.mark.parametrize("door, name", [(door, name) for door in ("active_rollout", "active_frames", "graph_rollout", "pick_engine", "fire_mask") for name in BAD])
+def test_bad_values_are_refused_by_name(door, name):
+    model, kernels, x, masks, _ = small(2)
+    good = dict(x=x, kernels=kernels, update=model.update, padding="zeros", alive_threshold=0.1, keys=draw_keys(2), rate=0.5)
+    if door == "active_frames": good["every"] = 1
+    if door == "graph_rollout": good["step"] = dense_step
+    if door == "pick_engine": good = {"engine": "auto"} | {k: v for k, v in good.items() if k not in ("keys", "rate")}
+    if door == "fire_mask": good = dict(x=x, key=draw_keys(1)[0], rate=0.5)
+    if name == "masks" and door == "active_rollout": good = {k: v for k, v in good.items() if k not in ("keys", "rate")} | {"masks": masks}
+    getattr(engine, door)(**good)
+    if name not in good: return
+    for bad in BAD[name]:
+        if door == "fire_mask" and name == "x" and isinstance(bad, torch.Tensor) and bad.shape in [(4, 8, 12, 12), (4, 3, 12, 12)]: continue    # it looks at sizes alone
+        with pytest.raises((ValueError, TypeError), match=f"^{name}: "): getattr(engine, door)(**good | {name: bad})
+
+
+def test_other_networks_at_the_door():
+    model, kernels, x, _, _ = small()
+    Conv = torch.nn.Conv2d
+    for net in (torch.nn.Sequential(Conv(24, 16, 3, padding=1), torch.nn.ReLU(), Conv(16, 8, 1)), torch.nn.Sequential(Conv(12, 16, 1), torch.nn.ReLU(), Conv(16, 8, 1)),
+                torch.nn.Sequential(Conv(24, 16, 1), torch.nn.ReLU(), Conv(16, 9, 1)), Conv(24, 8, 1), torch.nn.Sequential(), lambda seen: seen):
+        for call in (lambda: active_rollout(x, kernels, net, "zeros", 0.1, draw_keys(2), 0.5), lambda: active_frames(x, kernels, net, "zeros", 0.1, draw_keys(2), 0.5, 1)):
+            with pytest.raises(ValueError, match="engine: 'active' cannot run this"): call()
+        assert engine.pick_engine("auto", x, kernels, net, "zeros", 0.1) == "dense"
+    with pytest.raises(ValueError, match="step: .* it fails"): graph_rollout(dense_step, x, kernels, Conv(12, 8, 1), "zeros", 0.1, draw_keys(2), 0.5)
+    with pytest.raises(ValueError, match="masks: got keys as well"): active_rollout(x, *law(model, kernels), draw_keys(1), 0.5, torch.ones(1, 4, 1, 12, 12).bool())
+
+
+@pytest.mark.parametrize("steps", [None, "x", -1, 2.5, math.nan, math.inf, True, [], 10**8, 10**30, torch.tensor(3)])
+def test_numbers_of_dice(steps):
+    with pytest.raises((ValueError, TypeError), match="^steps: "): draw_keys(steps)
+
+
+def test_numpy_is_welcome():
+    model, kernels, x, _, _ = small()
+    keys = draw_keys(np.int64(4), torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        want = active_rollout(x, *law(model, kernels), keys, 0.5)
+        for same in (np.array(keys), torch.tensor(keys), tuple(map(tuple, keys)), np.array(keys, np.int32)):
+            assert torch.equal(active_rollout(x, *law(model, kernels), same, np.float64(0.5)), want)
+        assert torch.equal(list(active_frames(x, *law(model, kernels), keys, 0.5, np.int64(2)))[-1], want)
+    for generator in (3, "x", np.random.default_rng(0)):
+        with pytest.raises(TypeError, match="^generator: "): draw_keys(3, generator)
+    for bad in (None, 3, ["auto"], "", np.array(["auto", "dense"])):
+        with pytest.raises(ValueError, match="^engine: "): engine.check_engine(bad)
+    assert active_rollout(x, *law(model, kernels), [], 0.5) is x and draw_keys(0) == []
