@@ -2,8 +2,9 @@
 
 Pages come from the built site; WebGL2 runs in software, so creatures are slow here and a test asks for steps instead of waiting for them.
 """
-import base64, io, json, struct
+import base64, io, json, re, struct
 from collections import Counter
+from html import escape as html_escape
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from conftest import ROOT, SITE, Visit
 
 from nca_tutorial.core import NCAModel, seed_state
 from nca_tutorial.life import life_step
-from nca_tutorial.playground import export_web
+from nca_tutorial.playground import export_html, export_web
 from nca_tutorial.targets import load_target
 
 NAMES = sorted(f.parent.name for f in (ROOT/'nca_tutorial'/'creatures').glob('*/config.json'))
@@ -201,6 +202,205 @@ def test_missing_file_and_lost_connection(browser, base):
         v.page.wait_for_function("[...document.querySelectorAll('[data-nca]')].every(e => e.nca.stopped)")
         assert '404' in v.page.locator('.note').first.inner_text() and 'connection' in v.page.locator('.note').last.inner_text()
         assert not [f for f in v.faults if 'error:' in f.split('console')[0] and 'Uncaught' in f], v.faults
+
+
+def test_creatures_too_large_for_a_page(stage, tmp_path):
+    "Numbers that are each in range and together are not: no page could hold them"
+    file = lambda settings, size: pack(export_web(random_model(**settings), tmp_path/'x.nca', size=size).read_bytes())
+    for settings in (dict(channels=64, hidden=8), dict(channels=16, hidden=1000)):
+        said = stage.page.evaluate("f => { try { nca.parse(bytes(f)); return null } catch (e) { return e.message } }", file(settings, 1024))
+        assert said == 'This creature is too large for a page: fewer cells, channels or hidden units would do.', settings
+        said = stage.page.evaluate("f => { try { new nca.Engine(nca.parse(bytes(f)), { height: 1024, width: 1024 }); return null } catch (e) { return e.message } }", file(settings, 40))
+        assert said == 'A world of 1024 by 1024 cells cannot be made.', settings
+
+
+@pytest.mark.parametrize('listed', ['[null, 3, [], {"name": {}}, {"name": "gecko-grow", "kind": 7, "title": []}]', '{"a": 1}', '[', ''])
+def test_a_broken_list_of_creatures(browser, base, listed):
+    with Visit(browser, base, 'list.html', html=BARE + '<div data-nca="gecko-persist"><em>instead</em></div>', before=TOOLS) as v:
+        v.ctx.route('**/creatures/index.json', lambda route: route.fulfill(body=listed, content_type='application/json'))
+        v.page.evaluate('load().then(() => nca.mountAll())')
+        v.page.wait_for_function("document.querySelector('[data-nca]').nca.stopped")
+        assert v.page.locator('.note p').inner_text() == 'There is no creature called “gecko-persist” here.' and v.page.locator('em').is_visible()
+        assert not v.faults, v.faults
+
+
+NO_PROGRAM = 'WebGL2RenderingContext.prototype.getProgramParameter = () => false'
+
+def test_an_exported_page_keeps_its_picture_where_it_cannot_live(browser, base, tmp_path):
+    "A damaged file, or a card that refuses only when it is asked to compute"
+    html = export_html(NCAModel.from_pretrained('gecko-grow'), tmp_path/'x.html').read_text(encoding='utf-8')
+    for weights, before, said in ((pack(BROKEN['NaN']()), '', 'not finite'), (pack(b'NCA1'), '', 'far too short'), (None, NO_PROGRAM, 'refused a program')):
+        with Visit(browser, base, 'page.html', html=re.sub(r'(\{"weights": ")[^"]*', lambda m: m[1] + weights, html) if weights else html, before=before) as v:
+            v.page.get_by_text(said).wait_for()
+            assert v.page.locator('img.still').is_visible() and not v.faults, v.faults
+
+
+# ---------------------------------------------------------------- what an element asks for
+
+EVIL = '<img src=x onerror="window.evil=1">'
+NO_NUMBER = ['', 'abc', 'NaN', 'Infinity', '1e309', '-1e309', '0x10', '-1', '1e6', '12px', '1 2', '１２', '1,000', 'null', 'constructor', EVIL]
+PLAYER, LIFE = 'data-nca="gecko-grow"', 'data-life'
+REFUSED = [(kind, name, value, expected) for kind, name, expected, values in [
+    (PLAYER, 'age', 'a whole number from 0 to 100000', NO_NUMBER + ['2.5', '100001', '-0.5']),
+    (LIFE, 'width', 'a whole number from 3 to 512', NO_NUMBER + ['2.5', '513', '2', '0']),
+    (LIFE, 'height', 'a whole number from 3 to 512', NO_NUMBER + ['2.5']),
+    (LIFE, 'speed', 'a number from 0.1 to 240', NO_NUMBER + ['0']),
+    (PLAYER, 'speed', 'a number from 0.1 to 1000', NO_NUMBER + ['0']),
+    (PLAYER, 'brush', 'a number from 1 to 20', NO_NUMBER + ['0']),
+    (PLAYER, 'angle', 'a number from -360 to 360', [v for v in NO_NUMBER if v != '-1'] + ['-361']),
+    (PLAYER, 'size', 'one or two whole numbers from 1 to 512', ['', '0', '72 x', '72,96', '1e5 1e5', '72 96 4', '2.5', 'NaN', '-3 4', EVIL]),
+    (PLAYER, 'show', 'some of brush, speed, turn', ['constructor', 'turn __proto__', 'Speed', EVIL]),
+    (LIFE, 'life', 'one of glider, spaceship, ', ['constructor', '__proto__', 'toString', 'hasOwnProperty', 'Glider', 'gosper', 'x' * 300, EVIL]),
+    (LIFE, 'rule', 'a rule such as B3/S23', ['', 'B3', 'B9/S23', 'S23', 'life', '3', '-3/2', 'B3/S23/4', '__proto__', EVIL]),
+    (LIFE, 'wrap', 'yes or no', ['maybe', '2', 'constructor', EVIL]), (LIFE, 'paused', 'yes or no', ['maybe', '__proto__']),
+    (PLAYER, 'controls', 'yes or no', ['maybe', '__proto__']), (PLAYER, 'paused', 'yes or no', ['maybe', '__proto__']),
+    (LIFE, 'hint', 'at most 200 characters', ['x' * 300]), (PLAYER, 'hint', 'at most 200 characters', ['x' * 300]), (PLAYER, 'title', 'at most 200 characters', ['x' * 300]),
+    (PLAYER, 'film', 'the address of a file or folder', ['', 'javascript:evil=1', 'http://[']), (PLAYER, 'base', 'the address of a file or folder', ['', 'data:,x', 'http://[']),
+    ('', 'nca', 'the name of a creature', ['', '  '])] for value in values]
+
+
+def element(kind, name, value, inside='<em>instead</em>'):
+    return f'<div {"" if kind == f"data-{name}" else kind} data-{name}="{html_escape(value)}">{inside}</div>'
+
+
+def test_what_an_element_asks_for_in_vain(browser, base):
+    """Each bad element says which attribute it is, what came and what is expected, as text above its own words; and a good board before,
+    between and after them lives"""
+    good = '<div class="good" data-life="glider" data-speed="60"></div>'
+    made = [element(*r[:3]) for r in REFUSED]
+    with Visit(browser, base, 'asked.html', html=BARE + good + ''.join(made[:50]) + good + ''.join(made[50:]) + good, before=TOOLS) as v:
+        v.page.evaluate('load().then(() => nca.mountAll())')
+        said = v.page.evaluate("""[...document.querySelectorAll('div:not(.good)')].map(e => [!!e.nca?.stopped, e.shadowRoot?.querySelector('.note p')?.textContent,
+            !!e.firstChild.assignedSlot, [...e.shadowRoot?.querySelectorAll('img') ?? []].length])""")
+        assert len(said) == len(REFUSED)
+        wrong = []
+        for (kind, name, value, expected), (stopped, text, below, images) in zip(REFUSED, said):
+            came = value.strip()
+            came = f'“{came[:60]}…”' if len(came) > 60 else f'“{came}”' if came else 'nothing'
+            if not (stopped and below and not images and text.startswith(f'This living picture cannot be shown. data-{name}: got {came}; expected {expected}')): wrong.append((name, value, text))
+        assert not wrong, wrong
+        assert v.page.evaluate('window.evil') is None and not v.page.locator('img').count()
+        for i in range(3):
+            v.page.locator('.good').nth(i).scroll_into_view_if_needed()
+            v.page.wait_for_function(f"document.querySelectorAll('.good')[{i}].nca.generation > 3")
+        assert not v.faults, v.faults
+
+
+BORN, ALIVE = '[p.born, p.stay]', 'p.cells.reduce((a, b) => a + b)'
+GRANTED = [(LIFE, 'width', ' 12 ', 'p.width', 12), (LIFE, 'height', '1e2', 'p.height', 100), (LIFE, 'width', '+40.0', 'p.width', 40), (LIFE, 'speed', '.5', 'p.speed', .5), (LIFE, 'width', '3', 'p.cells.length', 108),
+    (LIFE, 'life', '', ALIVE, 5), (LIFE, 'life', ' Gosper gun ', ALIVE, 36), (LIFE, 'rule', 'b36/s23', BORN, [[3, 6], [2, 3]]), (LIFE, 'rule', ' 23/36 ', BORN, [[3, 6], [2, 3]]), (LIFE, 'rule', 'B/S', BORN, [[], []]),
+    (LIFE, 'wrap', 'no', 'p.wrap', False), (LIFE, 'wrap', 'FALSE', 'p.wrap', False), (LIFE, 'wrap', '', 'p.wrap', True), (LIFE, 'paused', '', 'p.paused', True), (LIFE, 'paused', 'no', 'p.paused', False),
+    (LIFE, 'hint', EVIL, 'p.hint.textContent', EVIL), (LIFE, 'hint', '', 'p.hint.textContent', ''), (LIFE, 'age', 'not asked here', 'p.generation', 0),
+    (PLAYER, 'age', '1e2', 'p.options.age', 100), (PLAYER, 'age', '100000', 'p.options.age', 100000), (PLAYER, 'speed', '60', 'p.speed', 60), (PLAYER, 'angle', '-90', 'p.angle', -90),
+    (PLAYER, 'size', '40', 'p.options.size', [40, 40]), (PLAYER, 'size', ' 40  50 ', 'p.options.size', [40, 50]), (PLAYER, 'paused', 'true', 'p.paused', True), (PLAYER, 'paused', 'no', 'p.paused', False),
+    (PLAYER, 'title', EVIL, 'p.dish.querySelector(".title").textContent', EVIL), (PLAYER, 'controls', 'no', 'p.options.controls', False), (PLAYER, 'show', 'speed  turn', 'p.options.show', 'speed  turn'),
+    (PLAYER, 'model', 'x', 'p.options.model ?? null', None), (PLAYER, '__proto__', '7', 'p.speed', 30)]
+
+
+def test_what_an_element_asks_for_and_gets(browser, base):
+    "Far below, where nothing is awake yet; of an attribute that is written twice, HTML takes the first"
+    html = BARE + '<div style="height:9000px"></div>' + ''.join(element(*r[:3]) for r in GRANTED) + f'<div {PLAYER} data-speed="8" data-speed="abc"></div>'
+    with Visit(browser, base, 'granted.html', html=html, before=TOOLS) as v:
+        v.page.evaluate('load().then(() => nca.mountAll())')
+        wanted = [(f'{name} {value}', ask, want) for _, name, value, ask, want in GRANTED] + [('speed twice', 'p.speed', 8)]
+        for (what, ask, want), e in zip(wanted, v.page.locator('[data-nca], [data-life]').all()):
+            assert e.evaluate(f'e => {{ const p = e.nca; return p.stopped ? p.card.textContent : {ask} }}') == want, what
+        assert v.page.evaluate('window.evil') is None and not v.faults, v.faults
+
+
+@pytest.mark.parametrize('call, said', [
+    ("mountLife(e, { pattern: 'constructor' })", 'pattern: got “constructor”; expected one of glider'), ("mountLife(e, { width: -5 })", 'width: got “-5”; expected a whole number from 3 to 512'),
+    ("mountLife(e, { height: NaN })", 'height: got “NaN”'), ("mountLife(e, { rule: 7 })", 'rule: got “7”'), ("mountLife(e, { width: 1e9 })", 'width: got “1000000000”'),
+    ("mount(e, { name: 'gecko-grow', age: Infinity })", 'age: got “Infinity”'), ("mount(e, { name: 'gecko-grow', size: [1e9, 1e9] })", 'size: got “1000000000,1000000000”'),
+    ("mount(e, { model: {} })", 'This living picture cannot be shown here'), ("mount(e, { model: 'x' })", 'This living picture cannot be shown here')])
+def test_what_a_script_asks_for_in_vain(stage, call, said):
+    text = stage.page.evaluate(f"(async () => {{ const e = document.body.appendChild(document.createElement('div')); const p = nca.{call}; await p.wake?.(); e.remove(); return p.card.textContent }})()")
+    assert said in text and not stage.faults, text
+
+
+def test_elements_that_can_hold_no_card(browser, base):
+    "A picture, a row of a table, a drawing, the page itself; one that asks for both kinds; and the same id twice"
+    html = BARE.replace('<body', '<body data-life="glider"') + """<div id="a" data-life="glider"></div><div id="a" data-life="acorn"></div><img data-nca="gecko-grow" alt="a picture" src="data:,">
+        <table><tr data-life><td>cell</td></tr></table><svg data-life="glider" width="9" height="9"></svg><div class="both" data-nca="gecko-grow" data-life="glider"><em>instead</em></div><div class="last" data-life="pulsar"></div>"""
+    with Visit(browser, base, 'odd.html', html=html, before=TOOLS) as v:
+        for _ in range(2):                                                                   # once more: nothing is left over from the first time
+            v.page.evaluate('load().then(() => nca.mountAll())')
+            assert v.page.locator('p[role=note]').all_inner_texts() == ['A living picture needs a div of its own.'] * 4
+            assert v.page.locator('.both .note p').inner_text() == 'This living picture cannot be shown. data-nca and data-life: got both; expected one of them.'
+            assert v.page.locator('em').is_visible() and v.page.locator('td').is_visible()
+        for i in range(2): v.page.wait_for_function(f"document.querySelectorAll('#a')[{i}].nca.generation > 2")
+        v.page.locator('.last').scroll_into_view_if_needed()
+        v.page.wait_for_function("document.querySelector('.last').nca.generation > 2")
+        assert not [f for f in v.faults if 'data:,' not in f], v.faults
+
+
+def test_who_lived_here_before_is_gone(stage):
+    "Mounting into a place that is taken ends what was there: its clock and its listeners, too"
+    assert stage.page.evaluate("""(() => { const e = document.body.appendChild(document.createElement('div')), one = nca.mountLife(e, {}), two = nca.mountLife(e, { pattern: 'acorn' })
+        const said = [one.disposed, one.running(), two.disposed, e.nca === two]; two.dispose(); e.remove(); return said })()""") == [True, False, False, True]
+
+
+def test_a_pattern_larger_than_its_board_stays_on_it(stage):
+    cells, said = stage.page.evaluate("""(() => { const e = document.body.appendChild(document.createElement('div')), p = nca.mountLife(e, { pattern: 'Gosper gun', width: 12, height: 9, paused: true })
+        const r = [[...p.cells], p.status.textContent]; p.dispose(); e.remove(); return r })()""")
+    gun = np.array(cells).reshape(9, 12)
+    assert said == 'The board is too small: a part of Gosper gun is missing.' and gun.sum() == 4 and gun[6:8, 2:4].all(), 'only its left block fits'
+
+
+GAP = "(() => { let last = performance.now(); setInterval(() => { const now = performance.now(); window.gap = Math.max(window.gap ?? 0, now - last); last = now }, 20) })()"
+
+def test_a_long_age_is_lived_in_slices(browser, base):
+    "The page answers all the time, the board beside it lives on, and who stops the time stops the growing up"
+    html = BARE + '<div data-nca="gecko-grow" data-age="100000" style="width:300px"></div><div data-life="glider" data-speed="60"></div>'
+    with Visit(browser, base, 'age.html', html=html, before=TOOLS + ';' + GAP) as v:
+        v.page.evaluate('load().then(() => { window.gap = 0; nca.mountAll() })')
+        settle(v)
+        me, life = asker(v.page), asker(v.page, '[data-life]')
+        v.page.wait_for_function("document.querySelector('[data-nca]').nca.engine.steps > 110", timeout=90_000)
+        assert v.page.evaluate('window.gap') < 3000 and me('p.status.textContent') == 'Growing up to step 100000 …'
+        generation = life('p.generation')
+        v.page.wait_for_function(f"document.querySelector('[data-life]').nca.generation > {generation + 5}")
+        v.page.locator('[data-nca] [data-do=pause]').click()
+        steps = me('p.engine.steps')
+        assert steps < 100000 and me('p.young') == 0
+        v.page.wait_for_timeout(300)
+        assert me('[p.engine.steps, p.status.textContent]') == [steps, ''] and not v.faults, v.faults
+
+
+def test_a_grown_creature_for_those_who_want_no_motion(browser, base):
+    with Visit(browser, base, 'calm.html', html=BARE + '<div data-nca="gecko-persist" data-age="130" style="width:300px"></div>', before=TOOLS, reduced_motion='reduce') as v:
+        v.page.evaluate('load().then(() => nca.mountAll())')
+        settle(v)
+        v.page.wait_for_function("document.querySelector('[data-nca]').nca.engine.steps === 130", timeout=90_000)
+        v.page.wait_for_timeout(300)
+        assert asker(v.page)('[p.engine.steps, p.paused, p.running(), p.age.textContent, p.status.textContent]') == [130, True, False, 'step 130', '']
+        assert not v.faults, v.faults
+
+
+def test_a_fault_in_a_step_is_said_once(browser, base):
+    with Visit(browser, base, 'fault.html', html=BARE + '<div data-life="glider" data-speed="60"><em>instead</em></div>' * 2, before=TOOLS) as v:
+        v.page.evaluate("load().then(() => { nca.mountAll(); document.querySelector('[data-life]').nca.step = () => { window.times = (window.times ?? 0) + 1; throw new Error('no card') } })")
+        v.page.locator('.note').wait_for()
+        generation = v.page.evaluate("document.querySelectorAll('[data-life]')[1].nca.generation")
+        v.page.wait_for_function(f"document.querySelectorAll('[data-life]')[1].nca.generation > {generation + 3}")
+        assert v.page.locator('.note p').inner_text() == 'This living picture cannot be shown here (no card).' and v.page.locator('em').first.is_visible()
+        assert v.page.evaluate('window.times') == 1 and not v.faults, v.faults
+
+
+def test_dozens_at_once(browser, base):
+    "Sixty boards live; of twenty creatures in view those that find no room say so, and wake as soon as there is some"
+    small = 'style="width:60px;float:left;margin:0"'
+    html = BARE + f'<div data-life="glider" data-speed="60" {small}></div>' * 60 + '<br style="clear:both">' + f'<div data-nca="gecko-grow" data-paused {small}></div>' * 20
+    with Visit(browser, base, 'dozens.html', html=html, before=TOOLS, height=1400) as v:
+        v.page.evaluate('load().then(() => nca.mountAll())')
+        page, awake = v.page, "[...document.querySelectorAll('[data-nca]')].filter(e => e.nca.engine)"
+        page.wait_for_function(f'{awake}.length === 12', timeout=90_000)
+        page.wait_for_function("[...document.querySelectorAll('[data-life]')].every(e => e.nca.generation > 2)", timeout=60_000)
+        waits = "[...document.querySelectorAll('[data-nca]')].filter(e => e.nca.hint?.textContent === 'A page can hold 12 living pictures at once. This one waits.')"
+        assert page.evaluate(f'{waits}.length') == 8
+        page.evaluate(f'{awake}.slice(0, 3).forEach(e => e.nca.dispose())')
+        page.wait_for_function(f'{awake}.length === 12 && {waits}.length === 5', timeout=90_000)
+        assert not v.faults, v.faults
 
 
 NO_WEBGL = "HTMLCanvasElement.prototype.getContext = new Proxy(HTMLCanvasElement.prototype.getContext, { apply: (f, me, [kind, ...rest]) => kind === 'webgl2' ? null : Reflect.apply(f, me, [kind, ...rest]) })"

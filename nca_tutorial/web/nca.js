@@ -5,9 +5,13 @@
 
 const SCALE = 1 / 8                                            // of the Sobel and Laplacian kernels, as in `kernel_bank`
 const KERNELS = ['identity', 'sobel_x', 'sobel_y', 'laplacian']
-const MOST = { bytes: 4e6, header: 65536, channels: 64, hidden: 1024, side: 2048, cells: 1 << 20 }
+const MOST = { bytes: 4e6, header: 65536, channels: 64, hidden: 1024, side: 2048, cells: 1 << 20, state: 1 << 24, work: 5e10 }
 
-const need = (ok, message) => { if (!ok) throw new Error(message) }
+class Said extends Error {}                                    // a sentence for the reader, not a fault of this program
+const need = (ok, message) => { if (!ok) throw new Said(message) }
+const sentence = e => e instanceof Said ? e.message : `This living picture cannot be shown here (${e?.message ?? 'nobody knows why'}).`
+const brief = text => text.length > 60 ? `${text.slice(0, 60)}…` : text
+const fits = (model, height, width) => model.channels * height * width <= MOST.state && shapesOf(model).reduce((sum, [, n]) => sum + n, 0) * height * width <= MOST.work
 const whole = (n, least, most) => Number.isInteger(n) && n >= least && n <= most
 
 // ArrayBuffer -> model. Nothing in the file is trusted: whatever is wrong with it is said in one sentence.
@@ -23,6 +27,7 @@ export function parse(buffer) {
   const shapes = shapesOf(model), count = shapes.reduce((sum, [, n]) => sum + n, 0)
   need(numbers.length === count, `This creature is damaged: it holds ${numbers.length} numbers, its header promises ${count}.`)
   need(numbers.every(Number.isFinite), 'This creature is damaged: some of its numbers are not finite.')
+  need(fits(model, ...model.size), 'This creature is too large for a page: fewer cells, channels or hidden units would do.')
   model.layers = {}
   let at = 0
   for (const [name, n] of shapes) model.layers[name] = numbers.subarray(at, at += n)
@@ -259,12 +264,12 @@ export class Engine {
   }
 
   constructor(model, { height = model.size[0], width = model.size[1], canvas = document.createElement('canvas'), dice = Math.random() * 2 ** 32 } = {}) {
-    const gl = canvas.getContext('webgl2', CONTEXT)
+    need(whole(height, 1, MOST.side) && whole(width, 1, MOST.side) && height * width <= MOST.cells && fits(model, height, width), `A world of ${height} by ${width} cells cannot be made.`)
+    const gl = canvas.getContext('webgl2', CONTEXT)             // only now: a page has few of them
     need(gl && !gl.isContextLost(), NO_WEBGL)
     need(gl.getExtension('EXT_color_buffer_float'), NO_FLOAT)
-    need(whole(height, 1, MOST.side) && whole(width, 1, MOST.side) && height * width <= MOST.cells, `A world of ${height} by ${width} cells cannot be made.`)
     Object.assign(this, { gl, model, height, width, canvas, dice: dice >>> 0, steps: 0, strokes: 0, living: null, ring: ringOf(model), layers: layersOf(model) })
-    this.#build()
+    try { this.#build() } catch (e) { gl.getExtension('WEBGL_lose_context')?.loseContext(); throw e }
     this.reset()
   }
 
@@ -584,7 +589,7 @@ input[type=range] { width: 100%; min-width: 0; accent-color: var(--go); height: 
 .foot p { margin: 0; }
 .age { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .note { padding: 1rem 1.2rem; border-left: 4px solid var(--amber, #e0a030); line-height: 1.5; font-size: .9rem; }
-.note p { margin: 0 0 .6rem; }
+.note p { margin: 0 0 .6rem; overflow-wrap: anywhere; }
 .note img { max-width: 100%; image-rendering: pixelated; }
 .lines::after { content: ""; position: absolute; inset: 0; pointer-events: none; opacity: .55; background: linear-gradient(var(--l) 1px, transparent 1px) 0 0 / 100% calc(100% / var(--rows)), linear-gradient(90deg, var(--l) 1px, transparent 1px) 0 0 / calc(100% / var(--cols)) 100%; }
 .card:fullscreen { max-width: none; border: 0; border-radius: 0; display: flex; flex-direction: column; height: 100vh; overflow: auto; }
@@ -644,10 +649,15 @@ const choice = (name, text, options, value, act) => {
 const calm = () => matchMedia('(prefers-reduced-motion: reduce)').matches
 const coarse = () => matchMedia('(pointer: coarse)').matches
 
+const NO_PLACE = 'A living picture needs a div of its own.'
+
 // What the player and the Life board have in common: a card with a dish, a pointer, a cursor, a clock that rests out of sight
 class Card {
   constructor(element, { hint, label }) {
-    const root = element.shadowRoot ?? element.attachShadow({ mode: 'open' })
+    if (typeof element.nca?.dispose === 'function') element.nca.dispose()   // who lived here before
+    let root = element === document.body ? null : element.shadowRoot
+    try { root ??= element !== document.body && element.attachShadow({ mode: 'open' }) } catch { /* a picture, a row of a table */ }
+    need(root, NO_PLACE)
     this.element = element
     element.nca = this                                          // a handle for the page's own scripts
     this.paused = calm()
@@ -670,7 +680,7 @@ class Card {
     document.addEventListener('fullscreenchange', () => this.#paintFull(), { signal: this.aim.signal })
     this.fullButton = button('full', 'Full screen', 'Full screen (F)', () => this.fullscreen())
     this.fullButton.hidden = !this.card.requestFullscreen
-    this.sight = new IntersectionObserver(es => { this.visible = es.at(-1).isIntersecting; if (this.visible) this.wake?.(); this.tick() })
+    this.sight = new IntersectionObserver(es => { this.visible = es.at(-1).isIntersecting; if (this.visible) this.wake?.(); else next(); this.tick() })
     this.sight.observe(element)
   }
 
@@ -745,7 +755,7 @@ class Card {
 
   // -- the clock: one request at a time, none while there is nothing to do
 
-  running() { return !this.paused && this.visible && !document.hidden && !this.disposed && this.ready() }
+  running() { return (!this.paused || this.young > 0) && this.visible && !document.hidden && !this.disposed && !this.stopped && this.ready() }
 
   tick() {
     if (this.request || !this.running()) return
@@ -757,8 +767,10 @@ class Card {
     this.request = 0
     if (!this.running()) return
     this.request = requestAnimationFrame(t => this.turn(t))
-    this.advance(now)
+    try { this.advance(now) } catch (e) { this.fail(e) }         // once, not once a frame
   }
+
+  fail(e) { if (!this.disposed) this.excuse(sentence(e), this.options?.film) }
 
   pause() { this.paused = true; this.paintPlay(); this.tell('nca-change', { what: 'pause' }) }
   play() { this.paused = false; this.paintPlay(); this.tick(); this.tell('nca-change', { what: 'play' }) }
@@ -803,6 +815,8 @@ class Card {
 const SPEEDS = [3, 8, 15, 30, 60, 120, 240]                     // automaton steps a second
 const BRIEF = 8                                                 // seconds that an answer to a touch is to be read
 const GROWN = 100                                               // steps after which a creature stands still for readers who want no motion
+const AT_ONCE = GROWN * 96 * 96                                 // cells times steps that a creature may live before the reader sees it; more of them in slices
+const SLICE = 256                                               // steps between two frames at most
 const FILM = 4                                                  // seconds
 const speedAt = v => SPEEDS.reduce((best, s, i) => Math.abs(s - v) < Math.abs(SPEEDS[best] - v) ? i : best, 0)
 const asModel = m => m instanceof ArrayBuffer ? parse(m) : ArrayBuffer.isView(m) ? parse(m.buffer.slice(m.byteOffset, m.byteOffset + m.byteLength)) : m
@@ -811,18 +825,18 @@ const words = name => name.replace(/[-_]+/g, ' ')
 // Where a creature comes from when only its name is known: the folder `creatures` beside this file, with a list of what it holds
 const lists = new Map()
 async function listOf(base) {
-  if (!lists.has(base)) lists.set(base, fetch(new URL('index.json', base)).then(r => r.ok ? r.json() : []).then(l => Array.isArray(l) ? l : []).catch(() => []))
+  if (!lists.has(base)) lists.set(base, fetch(new URL('index.json', base)).then(r => r.ok ? r.json() : []).then(l => Array.isArray(l) ? l.filter(c => typeof c?.name === 'string') : []).catch(() => []))
   return lists.get(base)
 }
 
 async function fetchCreature(name, base) {
   const known = await listOf(base)
-  need(known.some(c => c.name === name), `There is no creature called “${name}” here.`)   // no request that must fail
-  let response
-  try { response = await fetch(new URL(`${encodeURIComponent(name)}.nca`, base)) } catch { need(false, 'The creature could not be fetched. Is there a connection?') }
+  need(known.some(c => c.name === name), `There is no creature called “${brief(name)}” here.`)   // no request that must fail
+  const missed = () => need(false, 'The creature could not be fetched. Is there a connection?')
+  const response = await fetch(new URL(`${encodeURIComponent(name)}.nca`, base)).catch(missed)
   need(response.ok, `The creature could not be fetched (${response.status}).`)
   need(+(response.headers.get('content-length') ?? 0) <= MOST.bytes, 'This is no creature: the file is far too large.')
-  return parse(await response.arrayBuffer())
+  return parse(await response.arrayBuffer().catch(missed))
 }
 
 const awake = new Set(), MOST_AWAKE = 12, pace = { until: 0, slow: false }
@@ -830,13 +844,14 @@ const room = () => {                                            // for one more:
   if (awake.size >= MOST_AWAKE) [...awake].find(p => !p.visible)?.sleep()
   return awake.size < MOST_AWAKE
 }
+const waiting = new Set(), next = () => setTimeout(() => [...waiting].find(p => p.visible && !p.disposed)?.wake())   // a place has become free, or may
 
 class Player extends Card {
   constructor(element, options = {}) {
     const name = options.name ?? asModel(options.model)?.name ?? 'creature'
     super(element, { hint: '', label: `Living picture: ${words(name)}` })
     this.options = { base: options.model ? null : new URL('creatures/', import.meta.url).href, controls: true, ...options }   // a widget's module has no folder
-    Object.assign(this, { name, angle: +options.angle || 0, speed: +options.speed || 30, channel: null, tool: 'wound', engine: null, due: 0, patience: 2, asked: 0, stepped: 0, touched: false, kept: options.state ?? null, steps: 0 })
+    Object.assign(this, { name, angle: options.angle ?? 0, speed: options.speed ?? 30, young: 0, slice: 1, channel: null, tool: 'wound', engine: null, due: 0, patience: 2, asked: 0, stepped: 0, touched: false, kept: options.state ?? null, steps: 0 })
     this.keys = { p: () => this.toggle(), '.': () => this.stepOnce(), r: () => this.reset(), x: () => this.cut(), w: () => this.pick('wound'), s: () => this.pick('plant'), '[': () => this.setBrush(this.brush - 1), ']': () => this.setBrush(this.brush + 1), ',': () => this.turnTo(this.angle - 15), ';': () => this.turnTo(this.angle + 15), f: () => this.fullscreen() }
     this.awake = new Promise(done => { this.woke = done })       // the first engine
     this.near = new IntersectionObserver(es => es.at(-1).isIntersecting && this.wake(), { rootMargin: '200px' })
@@ -854,20 +869,27 @@ class Player extends Card {
   // -- waking and sleeping: a browser keeps only some sixteen graphics contexts, so a player far away gives its own back
 
   async wake() {
-    if (this.engine || this.waking || this.stopped || this.disposed || !room()) return
+    if (this.engine || this.waking || this.stopped || this.disposed) return
     this.waking = true
     try {
       const model = this.model ??= asModel(this.options.model) ?? await fetchCreature(this.name, this.options.base)
-      if (!this.disposed) this.start(model)
+      if (!this.disposed) this.enter(model)
     } catch (e) { this.fail(e) }
     this.waking = false
+  }
+
+  enter(model) {                                                // others may have come while it was fetched
+    waiting.delete(this)
+    if (room()) { this.start(model); return }
+    waiting.add(this)
+    this.greet(`A page can hold ${MOST_AWAKE} living pictures at once. This one waits.`)
   }
 
   start(model) {
     const [height, width] = this.options.size ?? model.size, first = !this.playButton
     this.model = model
     this.frame.style.aspectRatio = `${width} / ${height}`
-    if (this.brush === undefined) this.setBrush(+this.options.brush || Math.min(width, height) / 14)
+    if (this.brush === undefined) this.setBrush(this.options.brush ?? Math.min(width, height) / 14)
     const canvas = this.canvasFor(`${words(this.name)}, ${width} by ${height} cells. Arrow keys move, space uses the tool, P pauses.`)
     canvas.addEventListener('webglcontextlost', e => { e.preventDefault(); if (canvas === this.canvas) this.lost() })
     canvas.addEventListener('webglcontextrestored', () => canvas === this.canvas && this.restore())
@@ -882,9 +904,21 @@ class Player extends Card {
     this.woke(this.engine)
   }
 
-  prologue() {                                                  // how old it is when the reader comes
-    const age = calm() ? Math.max(GROWN, +this.options.age || 0) : this.options.age ?? 0
-    this.engine.step(+age, { angle: this.angle })
+  prologue() {                                                  // how old it is when the reader comes; a long life is lived in slices, frame by frame
+    const { engine } = this, age = Math.max(calm() ? GROWN : 0, this.options.age ?? 0), first = Math.min(age, GROWN, Math.ceil(AT_ONCE / (engine.width * engine.height)))
+    engine.step(first, { angle: this.angle })
+    this.young = age - first
+    if (this.young) this.say(`Growing up to step ${age} …`)
+  }
+
+  #grow(now) {
+    const { engine } = this, n = Math.min(this.young, this.slice)
+    engine.step(n, { angle: this.angle })
+    this.young -= n
+    this.last = now
+    if (!this.young) this.say('')
+    if (this.young && calm()) this.age.textContent = `step ${engine.steps}`   // no motion for those who want none
+    else this.paint()
   }
 
   sleep() {
@@ -898,7 +932,7 @@ class Player extends Card {
     const gl = this.engine?.gl
     this.engine?.dispose()
     this.engine = null
-    awake.delete(this)
+    if (awake.delete(this)) next()
     gl?.getExtension('WEBGL_lose_context')?.loseContext()
   }
 
@@ -918,9 +952,11 @@ class Player extends Card {
   }
 
   fail(e) {
-    this.engine = null
-    this.excuse(e instanceof Error ? e.message : String(e), this.options.film)
+    this.drop()
+    super.fail(e)
   }
+
+  pause() { if (this.young) this.say(''); this.young = 0; super.pause() }                     // whoever stops the time stops the growing up
 
   // -- the controls
 
@@ -967,7 +1003,7 @@ class Player extends Card {
   }
 
   #greeting() {
-    if (this.touched) return
+    if (this.touched) { this.greet(''); return }
     const it = this.options.it ?? (/^(gecko|butterfly|mushroom)/.exec(this.name)?.[1] ?? ''), whom = it ? `the ${it}` : 'it'
     this.greet(this.options.hint ?? (this.paused ? 'Press Play. ' : '') + (this.model.kind === 'texture' ? 'Drag across it to rub a hole' : `Drag ${coarse() ? 'a finger ' : ''}across ${whom} to hurt it`))
   }
@@ -1003,22 +1039,22 @@ class Player extends Card {
   wound(x, y, radius = this.brush, fromX, fromY) { this.engine?.wound(x, y, radius, fromX, fromY); this.#done('wound', this.paused ? 'A wound. Press Play.' : 'A wound. Watch it.') }
   seed(x, y) { this.engine?.seed(x, y); this.#done('seed', this.model?.kind === 'texture' ? 'A spot of noise.' : 'A seed: one living cell.') }
   cut(side = 'right') { this.engine?.cut(side); this.#done('cut', this.paused ? 'Cut in half. Press Play.' : 'Cut in half. Watch it.') }
-  reset() { this.engine?.reset(); this.#done('reset', this.model?.kind === 'texture' ? 'From the start: noise.' : `From the start: one cell${this.angle ? `, turned by ${this.angle}°` : ''}.`) }
-  stepOnce() { if (!this.paused) this.pause(); this.engine?.step(1, { angle: this.angle }); this.paint(); this.tell('nca-step', { steps: this.engine?.steps }) }
-  setBrush(v) { this.brush = Math.max(1, Math.min(20, Math.round(v))); this.brushSlider?.set(this.brush); if (this.cursor) this.point(this.cursor) }
+  reset() { this.young = 0; this.engine?.reset(); this.#done('reset', this.model?.kind === 'texture' ? 'From the start: noise.' : `From the start: one cell${this.angle ? `, turned by ${this.angle}°` : ''}.`) }
+  stepOnce() { if (!this.paused || this.young) this.pause(); this.engine?.step(1, { angle: this.angle }); this.paint(); this.tell('nca-step', { steps: this.engine?.steps }) }
+  setBrush(v) { this.brush = Math.max(1, Math.min(20, Math.round(v) || 1)); this.brushSlider?.set(this.brush); if (this.cursor) this.point(this.cursor) }
   setSpeed(v) { this.speed = Math.max(.1, +v || 30); this.speedSlider?.set(speedAt(this.speed)); this.tell('nca-change', { what: 'speed' }) }
   setChannel(c) { this.channel = c; this.legend.hidden = c === null; this.paint() }
-  setAngle(v) { this.angle = ((+v || 0) + 540) % 360 - 180; this.turnSlider?.set(this.angle); this.tell('nca-change', { what: 'angle' }) }
+  setAngle(v) { this.angle = ((+v || 0) % 360 + 540) % 360 - 180 || 0; this.turnSlider?.set(this.angle); this.tell('nca-change', { what: 'angle' }) }
   turnTo(v) {
     this.setAngle(v)
     this.say(this.angle ? `Its cells sense a world turned by ${this.angle}°. Reset regrows it.` : 'Its cells sense the world as they were trained to.')
   }
   read() { return this.engine ? this.engine.read() : this.kept }
-  write(state) { if (this.engine) this.engine.write(state); else this.kept = state; this.#done('state') }
+  write(state) { this.young = 0; if (this.engine) this.engine.write(state); else this.kept = state; this.#done('state') }
 
   async load(name, model) {                                     // another creature into the same card
     try { model = asModel(model) ?? await fetchCreature(name, this.options.base) }
-    catch (e) { this.say(e.message); return }
+    catch (e) { this.say(sentence(e)); return }
     this.drop()
     Object.assign(this, { name, channel: null, kept: null, due: 0 })
     this.legend.hidden = true
@@ -1035,13 +1071,16 @@ class Player extends Card {
   advance(now) {
     const { engine } = this
     if (engine.busy() || !this.#turnToStep(now)) return           // the card is still at the last frame: never queue another
-    this.due = Math.min(this.due + (now - this.last) / 1000 * this.speed, this.patience)
-    this.last = now
-    const n = Math.floor(this.due)
-    if (!n) return
-    this.due -= n
-    engine.step(n, { angle: this.angle })
-    this.paint()
+    if (this.young) this.#grow(now)
+    else {
+      this.due = Math.min(this.due + (now - this.last) / 1000 * this.speed, this.patience)
+      this.last = now
+      const n = Math.floor(this.due)
+      if (!n) return
+      this.due -= n
+      engine.step(n, { angle: this.angle })
+      this.paint()
+    }
     engine.mark()
     this.asked = this.stepped = performance.now()
     this.#mind()
@@ -1054,6 +1093,7 @@ class Player extends Card {
       const cost = now - this.asked
       this.asked = 0
       this.patience = cost > 34 ? Math.max(1, this.patience / 2) : Math.min(16, this.patience + .25)
+      this.slice = cost > 34 ? Math.ceil(this.slice / 2) : Math.min(SLICE, this.slice * 2)
       pace.slow = cost > 50
       if (pace.slow) pace.until = now + Math.min(cost, 500)
     }
@@ -1118,19 +1158,17 @@ class Player extends Card {
   }
 
   dispose() {
-    this.near.disconnect()
-    this.far.disconnect()
+    this.near?.disconnect()
+    this.far?.disconnect()
     clearTimeout(this.rescue)
     this.cutFilm?.()
+    waiting.delete(this)
     this.drop()
     super.dispose()
   }
 }
 
-export const mount = (element, options) => {
-  try { return new Player(element, options) }
-  catch (e) { const card = new Card(element, { hint: '', label: 'Living picture' }); card.ready = () => false; card.excuse(e.message, options?.film); return card }
-}
+export const mount = (element, options, sign) => settled(Player, PLAYER, element, options, sign)
 
 // ------------------------------------------------------------------------------------------------ Life, with a drawing board
 
@@ -1148,10 +1186,12 @@ const runs = text => {                                          // -> [[x, y], .
   return cells
 }
 
+const INK = new Uint32Array(Uint8Array.of(0x2f, 0x7d, 0x5b, 255).buffer)[0]   // on any machine
+
 class LifeBoard extends Card {
   constructor(element, { pattern = 'glider', rule = 'B3/S23', width = 60, height = 36, speed = 8, wrap = true, hint = 'Draw cells with a finger or the mouse', paused = null } = {}) {
     super(element, { hint, label: 'A board for the Game of Life' })
-    const [, born, stay] = /^B([0-8]*)\/S([0-8]*)$/i.exec(rule) ?? [, '3', '23']
+    const { born, stay } = ruleOf(rule)
     Object.assign(this, { width, height, speed, wrap, due: 0, born: [...born].map(Number), stay: [...stay].map(Number), generation: 0, cells: new Uint8Array(width * height) })
     if (paused !== null) this.paused = paused || this.paused
     this.keys = { p: () => this.toggle(), '.': () => this.stepOnce(), c: () => this.clear(), n: () => this.random(), f: () => this.fullscreen() }
@@ -1186,11 +1226,13 @@ class LifeBoard extends Card {
   setWrap(on) { this.wrap = on; this.wrapButton.setAttribute('aria-pressed', String(on)) }
 
   place(name) {
-    const cells = runs(PATTERNS[name] ?? PATTERNS.glider), wide = Math.max(...cells.map(c => c[0])), tall = Math.max(...cells.map(c => c[1]))
+    need(Object.hasOwn(PATTERNS, name), `There is no pattern called “${brief(String(name))}” here.`)
+    const cells = runs(PATTERNS[name]), wide = Math.max(...cells.map(c => c[0])), tall = Math.max(...cells.map(c => c[1]))
     this.cells.fill(0)
     const gun = wide > 20, left = gun ? 2 : (this.width - wide) >> 1, top = gun ? 2 : (this.height - tall) >> 1
-    for (const [x, y] of cells) this.cells[(top + y) * this.width + left + x] = 1
-    this.#show(0, `On the board: ${name}.`)
+    const on = cells.map(([x, y]) => [left + x, top + y]).filter(([x, y]) => x >= 0 && y >= 0 && x < this.width && y < this.height)
+    for (const [x, y] of on) this.cells[y * this.width + x] = 1
+    this.#show(0, on.length < cells.length ? `The board is too small: a part of ${name} is missing.` : `On the board: ${name}.`)
   }
 
   clear() { this.cells.fill(0); this.#show(0, 'An empty board. Draw, then play.'); this.pause() }
@@ -1231,33 +1273,99 @@ class LifeBoard extends Card {
 
   #show(generation, text) {
     this.generation = generation
-    const { data } = this.image
-    for (let i = 0; i < this.cells.length; i++) data.set(this.cells[i] ? [0x2f, 0x7d, 0x5b, 255] : [0, 0, 0, 0], 4 * i)
+    const dots = new Uint32Array(this.image.data.buffer)
+    for (let i = 0; i < dots.length; i++) dots[i] = this.cells[i] ? INK : 0
     this.pen.putImageData(this.image, 0, 0)
     this.age.textContent = `generation ${generation}`
     if (text !== undefined) this.say(text)
   }
 }
 
-export const mountLife = (element, options) => new LifeBoard(element, options)
+export const mountLife = (element, options, sign) => settled(LifeBoard, LIFE, element, options, sign)
 
 // ------------------------------------------------------------------------------------------------ in a page
 // <div data-nca="gecko-regenerate" data-hint="…" data-show="turn" data-speed="30" data-brush="7" data-age="0" data-size="72 96" data-film="films/x.webp">
-// <div data-life="glider" data-wrap="no" data-paused>
+// <div data-life="glider" data-rule="B3/S23" data-width="60" data-height="36" data-wrap="no" data-paused>
+// What an element may ask for is read here and nowhere else: `read` gives the value of an attribute (or of a script's option),
+// or undefined where it is not what is `expected`.
+
+const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i        // no hexadecimal, no words, nothing empty
+const FLAGS = new Map([[true, true], [false, false], ['', true], ['yes', true], ['true', true], ['no', false], ['false', false]])
+const numeric = v => typeof v === 'number' ? v : typeof v === 'string' && DECIMAL.test(v.trim()) ? +v : NaN
+const split = v => v.trim().split(/\s+/)
+const within = (least, most, fine = Number.isFinite) => v => { const n = numeric(v); return fine(n) && n >= least && n <= most ? n : undefined }
+const number = (least, most) => ({ expected: `a number from ${least} to ${most}`, read: within(least, most) })
+const count = (least, most) => ({ expected: `a whole number from ${least} to ${most}`, read: within(least, most, Number.isInteger) })
+const line = { expected: 'at most 200 characters', read: v => typeof v === 'string' && v.length <= 200 ? v : undefined }
+const flag = { expected: 'yes or no', read: v => FLAGS.get(typeof v === 'string' ? v.trim().toLowerCase() : v) }
+const address = (...schemes) => ({ expected: 'the address of a file or folder', read: v => {
+  if (typeof v !== 'string' || !v.trim()) return undefined
+  try { const url = new URL(v, document.baseURI); return schemes.includes(url.protocol) ? url.href : undefined } catch { return undefined }
+} })
+const ruleOf = v => {                                           // as `parse_rule` in chapter 1: B3/S23, or 23/3
+  const text = typeof v === 'string' ? v.trim() : '', [, born, stay] = /^B([0-8]*)\/S([0-8]*)$/i.exec(text) ?? [], [, kept, made] = /^([0-8]*)\/([0-8]*)$/.exec(text) ?? []
+  return born !== undefined ? { born, stay } : kept !== undefined ? { born: made, stay: kept } : undefined
+}
+const worldOf = v => {                                          // a script may ask for more than a page: the engine looks again
+  const most = Array.isArray(v) ? MOST.side : WIDEST, sides = (Array.isArray(v) ? v : typeof v === 'string' ? split(v) : [v]).map(within(1, most, Number.isInteger))
+  return sides.length <= 2 && !sides.includes(undefined) ? [sides[0], sides[1] ?? sides[0]] : undefined
+}
+
+const WIDEST = 512, OLDEST = 100000, PARTS = ['brush', 'speed', 'turn']
+const PLAYER = {
+  name: { expected: 'the name of a creature', read: v => typeof v === 'string' && v.trim() ? v.trim() : undefined },
+  hint: line, title: line, it: line, controls: flag, paused: flag, eager: flag,
+  speed: number(.1, 1000), angle: number(-360, 360), brush: number(1, 20), age: count(0, OLDEST),
+  size: { expected: `one or two whole numbers from 1 to ${WIDEST}`, read: worldOf },
+  show: { expected: `some of ${PARTS.join(', ')}`, read: v => typeof v === 'string' && split(v).every(n => !n || PARTS.includes(n)) ? v : undefined },
+  film: address('http:', 'https:', 'file:', 'data:', 'blob:'), base: address('http:', 'https:', 'file:'),
+}
+const LIFE = {
+  pattern: { expected: `one of ${Object.keys(PATTERNS).join(', ')}`, read: v => typeof v === 'string' ? Object.hasOwn(PATTERNS, v.trim()) ? v.trim() : v.trim() ? undefined : 'glider' : undefined },
+  rule: { expected: 'a rule such as B3/S23, with digits from 0 to 8', read: v => ruleOf(v) && v },
+  hint: line, wrap: flag, paused: flag, speed: number(.1, 240), width: count(3, WIDEST), height: count(3, WIDEST),
+}
+
+function settle(kinds, options, sign = '') {                    // what is not in `kinds` is a script's own (a model, a state)
+  const made = {}, called = key => sign + (sign && { name: 'nca', pattern: 'life' }[key] || key)
+  for (const [key, value] of Object.entries(options ?? {})) {
+    if (value === undefined) continue
+    if (value === null || !Object.hasOwn(kinds, key)) { made[key] = value; continue }
+    made[key] = kinds[key].read(value)
+    const came = String(value).trim()
+    need(made[key] !== undefined, `This living picture cannot be shown. ${called(key)}: got ${came ? `“${brief(came)}”` : 'nothing'}; expected ${kinds[key].expected}.`)
+  }
+  return made
+}
+
+// Whatever goes wrong with one element is said in its own place, as text, above what the page wrote into it
+function settled(Kind, kinds, element, options, sign) {
+  try { return new Kind(element, settle(kinds, options, sign)) }
+  catch (e) { return refuse(element, sentence(e), PLAYER.film.read(options?.film)) }
+}
+
+function refuse(element, text, film) {
+  try {
+    const card = new Card(element, { hint: '', label: 'Living picture' })
+    card.excuse(text, film)
+    return card
+  } catch {                                                     // an element that can hold no card, as a picture or a table
+    const note = h('p', { role: 'note' }, text), none = { stopped: true, dispose: () => note.remove() }
+    if (element.contains(document.body)) document.body.prepend(note)
+    else element.after(note)
+    return element.nca = none
+  }
+}
+
+const asked = (element, kinds) => Object.fromEntries(Object.entries(element.dataset).filter(([key]) => Object.hasOwn(kinds, key)))
 
 export function mountAll(root = document, base) {
-  const players = []
-  for (const e of root.querySelectorAll('[data-nca]')) {
-    const { nca: name, size, ...rest } = e.dataset
-    const sides = size?.split(/\s+/).map(Number)
-    players.push(mount(e, { ...rest, name, ...(base && { base }), ...(sides && { size: [sides[0], sides[1] ?? sides[0]] }), controls: rest.controls !== 'no' }))
-  }
-  for (const e of root.querySelectorAll('[data-life]')) {
-    const { life: pattern, wrap, width, height, speed, paused, ...rest } = e.dataset, numbers = { width, height, speed }
-    for (const k in numbers) numbers[k] = +numbers[k] || undefined
-    players.push(mountLife(e, { ...rest, ...numbers, pattern: pattern || undefined, wrap: wrap !== 'no', paused: paused !== undefined }))
-  }
-  return players
+  return [...root.querySelectorAll('[data-nca], [data-life]')].map(e => {
+    const { nca: name, life: pattern } = e.dataset ?? {}
+    if (!e.dataset) return refuse(e, NO_PLACE)
+    if (name !== undefined && pattern !== undefined) return refuse(e, 'This living picture cannot be shown. data-nca and data-life: got both; expected one of them.')
+    return name === undefined ? mountLife(e, { ...asked(e, LIFE), pattern }, 'data-') : mount(e, { ...asked(e, PLAYER), ...(base && { base }), name }, 'data-')
+  })
 }
 
 // --- Jupyter --------------------------------------------------------------------------------------------------------
@@ -1299,8 +1407,10 @@ export default () => {
     el.append(home)
     off.push(followGround(home))
     let count = first.count, timer = 0
-    const player = mount(home, { model: model.get('weights'), state: first.state, size: model.get('_size'), speed: model.get('speed'), angle: model.get('angle') })
+    const player = mount(home, { model: model.get('weights'), state: first.state, size: model.get('_size') })
     if (player.stopped) return () => off.forEach(f => f())      // it has said why
+    player.setSpeed(model.get('speed'))
+    player.setAngle(model.get('angle'))
     player.steps = first.steps
     if (model.get('paused')) player.pause()
 
