@@ -120,7 +120,7 @@ def stages(
     healing = dict(steps=160, batch=6, rollout=(8 * reach // 3, 16 * reach // 3), lr=3e-3,
                    lr_drops=(), optimiser="muon", pool=32, damage="any", damaged=3, whole=0.02,
                    sprout=0.5, average=0.96)
-    lesson = dict(steps=80, lr=2e-3, rollout=(4 * reach, 20 * reach // 3),
+    lesson = dict(steps=80, lr=2e-3, slower=0.85, rollout=(4 * reach, 20 * reach // 3),
                   damage="holes", damaged=4)
     return sprouting, healing, healing | lesson
 
@@ -253,8 +253,9 @@ def grow_creature(
     start = seed_state(1, model.channels, tuple(target.shape[1:]))
     pool = SamplePool(start, healing["pool"], whole=healing["whole"])
     plain, sprout = pixel_loss(target), _sprouting(pixel_loss(target), model, healing["sprout"])
-    mean = WeightAverage(healing["average"])
-    for number, stage in enumerate([sprouting, healing, *[lesson] * lessons], 1):
+    mean, slower = WeightAverage(healing["average"]), lesson["slower"]
+    taught = [lesson | dict(lr=lesson["lr"] * slower**k) for k in range(lessons)]
+    for number, stage in enumerate([sprouting, healing, *taught], 1):
         pool.damage, pool.damaged = _WAYS.get(stage.get("damage")), stage.get("damaged", 0)
         kept = checkpoint and Path(checkpoint).with_stem(f"{Path(checkpoint).stem}-{number}")
         how = {name: stage[name] for name in ("steps", "batch", "rollout", "lr", "lr_drops", "optimiser")}
