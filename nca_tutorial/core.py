@@ -110,7 +110,11 @@ def _check_fire(fire, x):
 
 def _check_step(x, fire, update, threshold):
     _check_grid(x)
-    _check_fire(fire, x)
+    if not isinstance(fire, Tensor) or fire.dtype != torch.bool or fire.ndim != 4:
+        raise TypeError(f"fire: got {_short(fire)}; expected a torch.bool mask (B, 1, H, W)")
+    # one die for many cells is a mask, too
+    if any(n not in (1, m) for n, m in zip(fire.shape, x.shape)):
+        raise ValueError(f"fire: got shape {tuple(fire.shape)}; expected one for x, {tuple(x.shape)}")
     check_function("update", update)
     if threshold is not None: check_number("alive_threshold", threshold, -_LARGE, _LARGE)
 

@@ -773,6 +773,15 @@ def test_bad_kernels_are_refused_by_name(saved, kernels, error, words):
         with pytest.raises(error, match=f"^kernels: .*{words}|^kernels: {words[9:]}"): make()
 
 
+def test_one_die_may_serve_many_cells():
+    "`dense_step` takes any mask that spreads over the state; a wrong one is named"
+    model, x = random_model(0, channels=4, hidden=4), torch.rand(2, 4, 5, 6)
+    step = lambda fire: dense_step(x, fire, model.kernel_weights, model.update, "zeros", 0.1)
+    one = torch.tensor([True, False]).view(2, 1, 1, 1)
+    assert torch.equal(step(one), step(one.expand(2, 1, 5, 6))) and torch.equal(step(one), step(one.expand(2, 4, 5, 6)))
+    with pytest.raises(ValueError, match="fire: got shape .2, 1, 6, 5.; expected one for x, .2, 4, 5, 6."): step(torch.ones(2, 1, 6, 5, dtype=torch.bool))
+
+
 # --- words for bad input ------------------------------------------------------------------------------------------------
 
 X = torch.rand(1, 4, 5, 5)
