@@ -815,8 +815,8 @@ class Card {
 const SPEEDS = [3, 8, 15, 30, 60, 120, 240]                     // automaton steps a second
 const BRIEF = 8                                                 // seconds that an answer to a touch is to be read
 const GROWN = 100                                               // steps after which a creature stands still for readers who want no motion
-const AT_ONCE = GROWN * 96 * 96                                 // cells times steps that a creature may live before the reader sees it; more of them in slices
-const SLICE = 256                                               // steps between two frames at most
+const AT_ONCE = GROWN * 96 * 96                                 // cells times steps that it lives for them before they see it
+const SLICES = [8, 256]                                         // steps of growing up between two frames: where they are slow, and at most
 const FILM = 4                                                  // seconds
 const speedAt = v => SPEEDS.reduce((best, s, i) => Math.abs(s - v) < Math.abs(SPEEDS[best] - v) ? i : best, 0)
 const asModel = m => m instanceof ArrayBuffer ? parse(m) : ArrayBuffer.isView(m) ? parse(m.buffer.slice(m.byteOffset, m.byteOffset + m.byteLength)) : m
@@ -851,7 +851,7 @@ class Player extends Card {
     const name = options.name ?? asModel(options.model)?.name ?? 'creature'
     super(element, { hint: '', label: `Living picture: ${words(name)}` })
     this.options = { base: options.model ? null : new URL('creatures/', import.meta.url).href, controls: true, ...options }   // a widget's module has no folder
-    Object.assign(this, { name, angle: options.angle ?? 0, speed: options.speed ?? 30, young: 0, slice: 1, channel: null, tool: 'wound', engine: null, due: 0, patience: 2, asked: 0, stepped: 0, touched: false, kept: options.state ?? null, steps: 0 })
+    Object.assign(this, { name, angle: options.angle ?? 0, speed: options.speed ?? 30, young: 0, slice: SLICES[0], channel: null, tool: 'wound', engine: null, due: 0, patience: 2, asked: 0, stepped: 0, touched: false, kept: options.state ?? null, steps: 0 })
     this.keys = { p: () => this.toggle(), '.': () => this.stepOnce(), r: () => this.reset(), x: () => this.cut(), w: () => this.pick('wound'), s: () => this.pick('plant'), '[': () => this.setBrush(this.brush - 1), ']': () => this.setBrush(this.brush + 1), ',': () => this.turnTo(this.angle - 15), ';': () => this.turnTo(this.angle + 15), f: () => this.fullscreen() }
     this.awake = new Promise(done => { this.woke = done })       // the first engine
     this.near = new IntersectionObserver(es => es.at(-1).isIntersecting && this.wake(), { rootMargin: '200px' })
@@ -904,11 +904,17 @@ class Player extends Card {
     this.woke(this.engine)
   }
 
-  prologue() {                                                  // how old it is when the reader comes; a long life is lived in slices, frame by frame
-    const { engine } = this, age = Math.max(calm() ? GROWN : 0, this.options.age ?? 0), first = Math.min(age, GROWN, Math.ceil(AT_ONCE / (engine.width * engine.height)))
+  prologue() {                                                  // how old it is when the reader comes: lived in slices, frame by frame, so that the page answers
+    const { engine } = this, still = calm(), age = Math.max(still ? GROWN : 0, this.options.age ?? 0)
+    const first = still ? Math.min(age, GROWN, Math.ceil(AT_ONCE / (engine.width * engine.height))) : 0
     engine.step(first, { angle: this.angle })
-    this.young = age - first
-    if (this.young) this.say(`Growing up to step ${age} …`)
+    Object.assign(this, { young: age - first, slice: SLICES[0] })
+    if (this.young > GROWN) this.say(`Growing up to step ${age} …`)
+  }
+
+  #grown() {
+    this.young = 0
+    if (this.status.textContent.startsWith('Growing up')) this.say('')
   }
 
   #grow(now) {
@@ -916,7 +922,7 @@ class Player extends Card {
     engine.step(n, { angle: this.angle })
     this.young -= n
     this.last = now
-    if (!this.young) this.say('')
+    if (!this.young) this.#grown()
     if (this.young && calm()) this.age.textContent = `step ${engine.steps}`   // no motion for those who want none
     else this.paint()
   }
@@ -956,7 +962,7 @@ class Player extends Card {
     super.fail(e)
   }
 
-  pause() { if (this.young) this.say(''); this.young = 0; super.pause() }                     // whoever stops the time stops the growing up
+  pause() { this.#grown(); super.pause() }   // whoever stops the time stops the growing up
 
   // -- the controls
 
@@ -1093,7 +1099,7 @@ class Player extends Card {
       const cost = now - this.asked
       this.asked = 0
       this.patience = cost > 34 ? Math.max(1, this.patience / 2) : Math.min(16, this.patience + .25)
-      this.slice = cost > 34 ? Math.ceil(this.slice / 2) : Math.min(SLICE, this.slice * 2)
+      this.slice = cost > 200 ? Math.max(SLICES[0], this.slice >> 1) : Math.min(SLICES[1], this.slice << 1)
       pace.slow = cost > 50
       if (pace.slow) pace.until = now + Math.min(cost, 500)
     }
@@ -1308,7 +1314,7 @@ const ruleOf = v => {                                           // as `parse_rul
 }
 const worldOf = v => {                                          // a script may ask for more than a page: the engine looks again
   const most = Array.isArray(v) ? MOST.side : WIDEST, sides = (Array.isArray(v) ? v : typeof v === 'string' ? split(v) : [v]).map(within(1, most, Number.isInteger))
-  return sides.length <= 2 && !sides.includes(undefined) ? [sides[0], sides[1] ?? sides[0]] : undefined
+  return (sides.length === 1 || sides.length === 2) && !sides.includes(undefined) ? [sides[0], sides[1] ?? sides[0]] : undefined
 }
 
 const WIDEST = 512, OLDEST = 100000, PARTS = ['brush', 'speed', 'turn']
