@@ -33,7 +33,7 @@ from .texture import (MODELS, PHOTOS, RandomFeatures, StyleLoss, learn_texture,
 from .train import Checkpoint
 from .viz import Film, plot_loss
 
-# %% ../nbs/93_cli.ipynb #056ed705
+# %% ../nbs/93_cli.ipynb #4934145c
 def _is_program(frame):
     "Whether this is the outermost code of a file that was started, as a console script is."
     names = frame.f_globals
@@ -137,7 +137,7 @@ def _check_steps(steps):
     if not steps: raise ValueError("steps: got 0; expected 1 or more; of none, nothing is saved")
     return steps
 
-# %% ../nbs/93_cli.ipynb #943b8d42
+# %% ../nbs/93_cli.ipynb #dc6e25ad
 def _try_folder(name, path, folder, need):
     "Find out now, not after the training, whether so many bytes can be written; leave no trace."
     made = []
@@ -209,11 +209,11 @@ def _check_checkpoint(checkpoint, folder, picture, stages, need):
         if place in (home, *home.parents) or any(result in around for result in results):
             raise ValueError(f"checkpoint: {str(file)!r} is where the results go, {str(folder)!r}; "
                              "expected another file")
-        if file.exists() and file != path: _check_kept(file)
+        if file.exists(): _check_kept(file)
     _try_folder("checkpoint", checkpoint, path.parent, need)
     return path
 
-# %% ../nbs/93_cli.ipynb #4182806c
+# %% ../nbs/93_cli.ipynb #4a5f7639
 def _memory():
     "Bytes of this machine's memory, 16 GiB where that cannot be known."
     try: return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -314,7 +314,8 @@ def _enter_grow(picture, out, size, padding, experiment, checkpoint, given):
     _check_memory(state, largest["batch"], largest["rollout"][1], slots)
     folder = _check_out(out, picture, "experiment", 2**22 + state)
     parts = 0 if settings else 5
-    path = _check_checkpoint(checkpoint, folder, picture, parts, 2**20 + slots * state)
+    with _told("checkpoint"):
+        path = _check_checkpoint(checkpoint, folder, picture, parts, 2**20 + slots * state)
     return target, folder, path, settings
 
 def _life(model, size, wounded, generator):
@@ -389,7 +390,7 @@ def nca_grow(
     _say(f"{folder}: {lived['verdict']} ({_in_numbers(lived)}) after {_how_long(history)}")
     return result
 
-# %% ../nbs/93_cli.ipynb #f98a0209
+# %% ../nbs/93_cli.ipynb #f27a9ca6
 def _texture_settings(grid, steps, batch, lr):
     "What `learn_texture` gets."
     pool = 64
@@ -425,7 +426,7 @@ def nca_texture(
     steps: int = 600,  # training steps (the paper: 2000)
     batch: int = 2,  # grids a training step (the paper: 4)
     lr: float = 2e-3,  # learning rate
-    features: str = "random",  # random, imagenet (VGG, from the Hub), auto, or a file
+    features: str = "random",  # random, imagenet (VGG, from the Hub), auto or a file
     seed: int = 0,  # of every random choice
     checkpoint: str = None,  # keep the run in this file, and go on from it if it is there
     quiet: bool = False,  # show no progress bar
@@ -445,8 +446,8 @@ def nca_texture(
         _check_memory(state, settings["batch"], 64, settings["pool"])
         folder = _check_out(out, picture, "kind", 2**22 + 64 * size**2)
         need = 2**20 + settings["pool"] * state
-        checkpoint = _check_checkpoint(checkpoint, folder, picture, 0, need)
     with _told("checkpoint"):
+        checkpoint = _check_checkpoint(checkpoint, folder, picture, 0, need)
         style = StyleLoss(example, looks, seed=seed)
         callbacks = [Checkpoint(checkpoint)] if checkpoint else []
         how = dict(seed=seed, progress=not quiet, callbacks=callbacks)

@@ -108,7 +108,8 @@ def measure_texture(
     "How close a texture comes to its example, and whether it stays so."
     lives = check_count("lives", lives, 1)
     if not isinstance(example, torch.Tensor) or example.ndim != 3 or example.shape[0] != 3:
-        raise ValueError(f"example: got {tuple(getattr(example, 'shape', ()))}; expected a tensor (3, H, W)")
+        got = tuple(getattr(example, "shape", ()))
+        raise ValueError(f"example: got {got}; expected a tensor (3, H, W)")
     check_state(example[None], 3, "example")
     if not isinstance(ages, (tuple, list)) or not ages:
         raise ValueError(f"ages: got {ages!r}; expected automaton steps, rising")
@@ -126,7 +127,7 @@ def _ingredients(made, zoo, images):
     "What a recipe names: the picture, the model to start from, the experiment and the measurement."
     parent = Path(zoo) / made["parent"] if made["parent"] else None
     if parent and not parent.is_dir():
-        raise FileNotFoundError(f"zoo: {str(zoo)!r} holds no {made['parent']!r}, whose weights are the beginning")
+        raise FileNotFoundError(f"zoo: {str(zoo)!r} holds no {made['parent']!r}, the parent")
     model = NCAModel.from_pretrained(parent) if parent else None
     if made["experiment"] == "texture":
         source = made["picture"] if made["picture"] in PHOTOS else Path(images) / made["picture"]
@@ -141,7 +142,8 @@ _MORE = ("batch", "stop_at", "guard", "optimiser")  # settings of `train` that a
 def _check_changes(changes, made):
     for name in changes:
         if name not in made and name not in _MORE:
-            raise ValueError(f"{name}: it is no setting of this recipe; expected some of {', '.join(made)}")
+            raise ValueError(f"{name}: it is no setting of this recipe; "
+                             f"expected some of {', '.join(made)}")
 
 def _check_numbers(where, value):
     "No number of a card may be NaN or infinite."

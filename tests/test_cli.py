@@ -179,7 +179,7 @@ def door(tmp_path, monkeypatch):
 
 NO_COUNTS = ["-1", "0", "1.5", "nan", "inf", "", "big", "0x10", "1e5", "9" * 30, "9" * 5000]
 NO_NUMBERS = ["1e30", "nan", "inf", "-inf", "0", "-1", "", "x", "1,5", "1e400"]
-NO_FILES = ["folder", "fifo", "", "p.png", "notes.txt/run", "a" * 254, "out", "out/film.webp", "out/film.webp/run", "x/" * 3000 + "run"]
+NO_FILES = ["folder", "fifo", "", "p.png", "notes.txt/run", "a" * 256, "out", "out/film.webp", "out/film.webp/run", "x/" * 3000 + "run"]
 BAD = {"--size": [*NO_COUNTS, "3", "60000"], "--batch": [*NO_COUNTS, "99999999999"], "--steps": NO_COUNTS, "--lr": NO_NUMBERS,
        "--seed": ["-1", "99999999999999999999", str(2**64), "x", "", "1.0", "nan"],
        "--out": ["notes.txt", "notes.txt/in", "", "a" * 300, "fifo", "/dev/null", "x/" * 3000], "--checkpoint": [*NO_FILES, "notes.txt"],
