@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from .core import NCAModel, seed_state, to_rgba
 from .ground import (check_count, check_number, check_path, check_seed, make_generator,
                                  settle, write_files)
-from .growing import error_over_time, grow, pixel_loss
+from .growing import error_over_time, grow
 from .pictures import (GROWN, grow_creature, measure, obstacles, plot_life, seat, stages,
                                    verdict)
 from .pool import persist
@@ -386,7 +386,8 @@ def nca_grow(
     asked |= dict(stages=stages(target)) if settings is None else settings
     frames = _life(model, tuple(target.shape[1:]), wounded, g)
     film = Film(frames, fps=12, scale=max(1, 240 // target.shape[1]))
-    with _told("out"): result = _leave(folder, model, film, history, asked, lived, {"life.png": life})
+    with _told("out"):
+        result = _leave(folder, model, film, history, asked, lived, {"life.png": life})
     _say(f"{folder}: {lived['verdict']} ({_in_numbers(lived)}) after {_how_long(history)}")
     return result
 
