@@ -135,7 +135,7 @@ def main_race(args, device):
         what = f"{'forward + backward' if train else 'forward'}; {WORK}"
         engines = ["dense", "active"] if device == "cpu" else ["dense", "graph"]
         runners = {e: lambda e=e: rollout(model, x, e, args.steps, train) for e in engines}
-        if step := compiled_step(model, x, train): runners["torch.compile"] = lambda: rollout(model, x, "dense", args.steps, train, step)
+        if args.compile and (step := compiled_step(model, x, train)): runners["torch.compile"] = lambda: rollout(model, x, "dense", args.steps, train, step)
         if ask: runners["CAX (JAX)"] = lambda: ask("train" if train else "forward")
         cells = int(alive_mask(x).sum() * model.fire_rate)
         weights = [p.detach() for p in model.update.parameters()]
@@ -154,7 +154,7 @@ def other_worlds(args, device):
     runners = {e: lambda e=e: rollout(model, x, e, args.steps, True) for e in ("dense", fast)}
     race(runners, 1)
     rows += rows_of("forward + backward; texture, 4 of 72x72, no mask", race(runners, args.rounds), dict.fromkeys(runners, args.steps))
-    for size in (72, 256, 1024):
+    for size in args.sizes:
         model, x = reference(1, size, device)
         steps = {"dense": max(2, args.steps * 72**2 // size**2), fast: args.steps}
         runners = {e: lambda e=e: rollout(model, x, e, steps[e], False) for e in steps}
@@ -214,7 +214,7 @@ def memory(engine, steps):
     print((held(peak=True) - before) / 2**20)
 
 
-def memory_rows(steps=96):
+def memory_rows(steps):
     peak = {e: float(subprocess.run([sys.executable, __file__, "--memory", e, "--steps", str(steps)], capture_output=True, text=True, check=True).stdout)
             for e in ("dense", "active")}
     return [dict(what=f"peak memory, {steps} steps trained; {WORK}", engine=e, value=m, median=m, unit="MiB",
@@ -230,7 +230,7 @@ def describe(device, threads):
     return f"PyTorch {torch.__version__.split('+')[0]}, {where}{load}"
 
 
-if __name__ == "__main__":
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="CPU threads (2)")
     parser.add_argument("--steps", type=int, default=64, help="steps of a rollout (64)")
@@ -239,16 +239,20 @@ if __name__ == "__main__":
     parser.add_argument("--cax", action="store_true", help="also CAX, installed from PyPI into build/cax")
     parser.add_argument("--cax-steps", type=int, default=8, help="steps of a rollout of CAX, which is slow to train on CPUs (8)")
     parser.add_argument("--only", nargs="+", default=[], metavar="GROUP", help="measure these groups of rows again and keep the others: main, worlds, style, shared, memory")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[72, 256, 1024], help="sides of the worlds with one gecko (72 256 1024)")
+    parser.add_argument("--memory-steps", type=int, default=96, help="steps of the rollout whose memory is measured (96)")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="also torch.compile, where there is a compiler")
+    parser.add_argument("--out", type=Path, default=HERE / "results.json", help="the table (results.json beside this file)")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     if hasattr(os, "sched_setaffinity"): os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:max(args.threads, 1)])
-    if args.memory: memory(args.memory, args.steps); sys.exit()
+    if args.memory: return memory(args.memory, args.steps)
     speed.PATIENCE = math.inf                                                          # only one group of rows is about helpers
     groups = dict(main=lambda: main_race(args, args.device), worlds=lambda: other_worlds(args, args.device), style=lambda: style_rows(args, args.device))
-    if args.device == "cpu": groups |= dict(shared=lambda: shared_rows(args), memory=memory_rows)
+    if args.device == "cpu": groups |= dict(shared=lambda: shared_rows(args), memory=lambda: memory_rows(args.memory_steps))
     if unknown := set(args.only) - set(groups): parser.error(f"--only: got {', '.join(unknown)}; expected some of {', '.join(groups)}")
-    machine, out = describe(args.device, args.threads), HERE / "results.json"
+    machine, out = describe(args.device, args.threads), args.out
     settings = dict(steps=args.steps, rounds=args.rounds, threads=args.threads, device=args.device)
     rows = [row | dict(group=name) for name in args.only or groups for row in groups[name]()]
     if args.only and out.exists():
@@ -259,3 +263,6 @@ if __name__ == "__main__":
     print(machine)
     for r in rows: print(f"{r['what']:<58}{r['engine']:<15}{r['value']:>9.2f} {r['unit']:<8} {r['ratio']}")
     out.write_text(json.dumps(dict(machine=machine, settings=settings, rows=rows), indent=1) + "\n")
+
+
+if __name__ == "__main__": main()

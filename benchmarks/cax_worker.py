@@ -40,4 +40,4 @@ def main(path, steps):
         print(time.perf_counter() - start, flush=True)
 
 
-main(sys.argv[1], int(sys.argv[2]))
+if __name__ == "__main__": main(sys.argv[1], int(sys.argv[2]))

@@ -75,7 +75,7 @@ RACE = """async ([file, side, seconds, rounds, grown]) => {
   return res }"""
 
 
-def race(sides, seconds, rounds, gpu):
+def race(sides, seconds, rounds, gpu, grown=100):
     from playwright.sync_api import sync_playwright
     args = ["--no-sandbox"] + ([] if gpu else ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"])
     file = HERE.parent / "build" / "bench.nca"
@@ -93,7 +93,7 @@ def race(sides, seconds, rounds, gpu):
         renderer = page.evaluate("""() => { const gl = document.createElement('canvas').getContext('webgl2'), ext = gl.getExtension('WEBGL_debug_renderer_info');
             return gl.getParameter(ext ? ext.UNMASKED_RENDERER_WEBGL : gl.RENDERER) }""")
         for side in sides:
-            pairs = page.evaluate(RACE, [data, side, seconds, rounds, 100])
+            pairs = page.evaluate(RACE, [data, side, seconds, rounds, grown])
             ratios = sorted(a / b for a, b in pairs)
             ratio = f"{statistics.median(ratios):.1f}x [{ratios[0]:.1f} .. {ratios[-1]:.1f}]"
             for name, rates, r in (("WebGL2", [p[0] for p in pairs], ratio), ("plain JavaScript", [p[1] for p in pairs], "")):
@@ -113,17 +113,22 @@ def weights():
     return rows
 
 
-if __name__ == "__main__":
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", type=int, nargs="+", default=[72, 128, 512], help="sides of the worlds (72 128 512)")
     parser.add_argument("--seconds", type=float, default=3, help="of each turn (3)")
     parser.add_argument("--rounds", type=int, default=5, help="how often the two take turns (5)")
     parser.add_argument("--gpu", action="store_true", help="let Chromium use the graphics card")
-    args = parser.parse_args()
+    parser.add_argument("--grown", type=int, default=100, help="steps before the race begins (100)")
+    parser.add_argument("--out", type=Path, default=HERE / "web.json", help="the rows (web.json beside this file)")
+    args = parser.parse_args(arguments)
     load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
-    rows, machine = race(args.sides, args.seconds, args.rounds, args.gpu)
+    rows, machine = race(args.sides, args.seconds, args.rounds, args.gpu, args.grown)
     rows += weights()
     machine = f"{machine}, {os.cpu_count()} cores{load}" + ("" if args.gpu else "; rendered in software, without a graphics card")
     print(machine)
     for r in rows: print(f"{r['what']:<34}{r['engine']:<24}{r['value']:>9.1f} {r['unit']:<8} {r['ratio']}")
-    (HERE / "web.json").write_text(json.dumps(dict(machine=machine, settings=dict(seconds=args.seconds, rounds=args.rounds), rows=rows), indent=1) + "\n")
+    args.out.write_text(json.dumps(dict(machine=machine, settings=dict(seconds=args.seconds, rounds=args.rounds), rows=rows), indent=1) + "\n")
+
+
+if __name__ == "__main__": main()

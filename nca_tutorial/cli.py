@@ -8,39 +8,239 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/cli.html.md"""
 __all__ = ['EXPERIMENTS', 'nca_grow', 'nca_texture']
 
 # %% ../nbs/93_cli.ipynb #afc5344b
-import io, json, platform, sys, tempfile
+import inspect, io, json, math, os, platform, re, stat, sys, tempfile
+from contextlib import contextmanager, suppress
+from functools import wraps
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from fastcore.script import CliError, call_parse
+from fastcore.script import CliError, anno_parser
+from safetensors import SafetensorError, safe_open
 
 from .core import NCAModel, seed_state, to_rgba
-from .ground import make_generator, write_files
+from .ground import (check_count, check_number, check_path, check_seed, make_generator,
+                                 settle, write_files)
 from .growing import error_over_time, grow
-from .pictures import grow_creature, measure, obstacles, plot_life, seat, stages, verdict
+from .pictures import (GROWN, grow_creature, measure, obstacles, plot_life, seat, stages,
+                                   verdict)
 from .pool import persist
 from .regeneration import cut_half, regenerate
 from .targets import load_target
-from .texture import (StyleLoss, learn_texture, load_example, noise_state, style_features,
-                                  texture_model, texture_quality, to_texture)
+from .texture import (MODELS, PHOTOS, RandomFeatures, StyleLoss, learn_texture,
+                                  load_example, noise_state, style_features, texture_model,
+                                  texture_quality, to_texture)
 from .train import Checkpoint
 from .viz import Film, plot_loss
 
+# %% ../nbs/93_cli.ipynb #4934145c
+def _is_program(frame):
+    "Whether this is the outermost code of a file that was started, as a console script is."
+    names = frame.f_globals
+    if frame.f_locals is not names or names.get("__name__") != "__main__": return False
+    if not names.get("__file__"): return False
+    return Path(names["__file__"]).resolve() == Path(frame.f_code.co_filename).resolve()
+
+def _as_typed(message, options):
+    "A message about an argument as one about an option, in one line."
+    name = message.partition(":")[0]
+    line = " ".join((f"--{message}" if name in options else message).split())
+    return line if len(line) <= 600 else f"{line[:300]} ... {line[-200:]}"
+
+def _plainly(message):
+    "What `argparse` says, in the words of this book."
+    for kind, wanted in (("int", "a whole number"), ("float", "a number")):
+        told = rf"got \1; expected {wanted}"
+        message = re.sub(f"invalid {kind} value: (.*)", told, message, flags=re.S)
+    message = message.replace("expected one argument", "got no value; expected one")
+    message = message.replace("the following arguments are required: picture",
+                              "picture: got nothing; expected the path of a picture")
+    return message.removeprefix("argument ")
+
+def _stop(line, status=2):
+    print(line, file=sys.stderr)
+    raise SystemExit(status)
+
+def _run(func):
+    "Call a function with what the shell gives; a mistake is told in one line, and the status is 2."
+    parser, options = anno_parser(func), [*inspect.signature(func).parameters][1:]
+    parser.error = lambda message: _stop(_as_typed(_plainly(message), options))
+    given = vars(parser.parse_args())
+    try: func(**{name: given[name] for name in inspect.signature(func).parameters})
+    except CliError as e: _stop(_as_typed(str(e), options))
+    except KeyboardInterrupt: _stop("stopped; nothing is saved", 130)
+
+def _command(func):
+    "A function that is a command, too."
+    @wraps(func)
+    def command(*args, **kwargs):
+        if args or kwargs or not _is_program(sys._getframe(1)): return func(*args, **kwargs)
+        return _run(func)
+    return command
+
+@contextmanager
+def _told(name):
+    "Turn a mistake into a `CliError`; what the operating system says is about the argument `name`."
+    try: yield
+    except (ValueError, TypeError, OSError, FloatingPointError, MemoryError, RuntimeError) as e:
+        if isinstance(e, RuntimeError) and "memory" not in str(e): raise
+        message = str(e)
+        if isinstance(e, (MemoryError, RuntimeError)):
+            message = "batch: this machine's memory does not hold it"
+        if isinstance(e, OSError) and e.errno is not None:
+            message = f"{name}: {e.strerror} ({str(e.filename)!r})"
+        if isinstance(e, FloatingPointError): message = f"lr: {message}"
+        message = re.sub("^checkpoint '", "checkpoint: '", message)
+        raise CliError(message) from e
+
+def _say(text):
+    "Print a line, whatever names are in it and wherever it goes; by now all is saved."
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try: print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except BrokenPipeError: sys.stdout = open(os.devnull, "w")
+
 # %% ../nbs/93_cli.ipynb #5cef97fb
-def _check_folder(out):
-    "Find out now, and not after the training, whether the folder can be made and written; leave no trace."
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir(): raise NotADirectoryError(f"out: {out!r} is a file; expected a folder")
-    missing = [p for p in (folder, *folder.parents) if not p.exists()]
+_SIDE = 1024  # cells of the largest grid's side
+_SLOTS = dict(grow=0, persist=1024, regenerate=1024)  # states that a pool holds
+_LEFT = ("config.json", "film.webp", "life.png", "loss.png", "model.safetensors", "result.json")
+
+def _check_picture(picture, known=()):
+    "A file that can be read, or a known name."
+    if not isinstance(picture, (str, os.PathLike)) or not str(picture).strip():
+        raise ValueError(f"picture: got {picture!r}; expected the path of a picture")
+    if str(picture) in known: return
+    shown = repr(str(picture))
+    try: mode = os.stat(picture).st_mode
+    except (OSError, ValueError):
+        raise FileNotFoundError(f"picture: there is no file {shown}") from None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"picture: {shown} is a folder; expected a file")
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"picture: {shown} is a device or a pipe; expected a file")
     try:
+        with open(picture, "rb"): pass
+    except OSError as e: raise OSError(f"picture: {shown} cannot be read ({e.strerror})") from None
+
+def _read(load, picture, *how):
+    try: return load(picture, *how)
+    except (ValueError, TypeError, OSError): raise
+    except Exception as e:  # decoders stumble over a damaged file in many ways
+        why = f"{type(e).__name__}: {e}"
+        raise ValueError(f"picture: {str(picture)!r} cannot be read ({why})") from None
+
+def _check_word(name, value, words):
+    if not isinstance(value, str) or value not in words:
+        raise ValueError(f"{name}: got {value!r}; expected one of {', '.join(words)}")
+
+def _check_steps(steps):
+    steps = check_count("steps", steps, 0, 10**9)
+    if not steps: raise ValueError("steps: got 0; expected 1 or more; of none, nothing is saved")
+    return steps
+
+# %% ../nbs/93_cli.ipynb #dc6e25ad
+def _try_folder(name, path, folder, need):
+    "Find out now, not after the training, whether so many bytes can be written; leave no trace."
+    made = []
+    try:
+        made = [p for p in (folder, *folder.parents) if not p.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder): pass
-    except OSError as e: raise OSError(f"out: {out!r} cannot be written ({e.strerror})") from None
+        with tempfile.TemporaryFile(dir=folder) as f:
+            for _ in range(min(need, 2**28) // 2**16 + 1): f.write(bytes(2**16))
+            f.flush()
+    except (OSError, ValueError) as e:
+        why = getattr(e, "strerror", None) or e
+        raise OSError(f"{name}: {str(path)!r} cannot be written ({why})") from None
     finally:
-        for p in missing:
-            if p.is_dir(): p.rmdir()
+        with suppress(OSError):
+            for p in made: p.rmdir()
+
+def _check_result(folder, picture, mark):
+    "What lies in the folder must be nothing, or what this command has made of this picture."
+    there = [name for name in _LEFT if os.path.lexists(folder / name)]
+    if not there: return
+    settle(folder)
+    try: record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError): record = None
+    if not isinstance(record, dict) or "picture" not in record:
+        raise ValueError(f"out: {str(folder)!r} holds {there[0]}, and no result of this command; "
+                         "expected another folder")
+    if record["picture"] != Path(picture).name or mark not in record:
+        raise ValueError(f"out: {str(folder)!r} holds a result of {record['picture']!r}; "
+                         "expected another folder")
+
+def _check_out(out, picture, mark, need):
+    "The folder of the results; `mark` is a key that only this command writes into its record."
+    if not isinstance(out, (str, os.PathLike)) or not str(out).strip():
+        raise ValueError(f"out: got {out!r}; expected the path of a folder")
+    folder = Path(out)
+    if os.path.isfile(folder):
+        raise NotADirectoryError(f"out: {str(out)!r} is a file; expected a folder")
+    _try_folder("out", out, folder, need)
+    for name in _LEFT: check_path("out", folder / name)
+    _check_result(folder, picture, mark)
+    _try_folder("out", tempfile.gettempdir(), Path(tempfile.gettempdir()), need)
     return folder
+
+def _stage_paths(path, count):
+    "Where the stages of a run are kept; none where there is only one."
+    return [path.with_stem(f"{path.stem}-{number}") for number in range(1, count + 1)]
+
+def _check_kept(path):
+    "A file that is there already must be a checkpoint."
+    try:
+        with safe_open(path, "pt") as f: known = "facts" in (f.metadata() or {})
+    except (SafetensorError, OSError): known = False
+    if not known: raise ValueError(f"checkpoint: {str(path)!r} is there, and no checkpoint")
+
+def _check_checkpoint(checkpoint, folder, picture, stages, need):
+    "The file of the run, or None; neither it nor those of its stages may be in the way of others."
+    if checkpoint is None: return None
+    if not str(checkpoint).strip():
+        raise ValueError(f"checkpoint: got {checkpoint!r}; expected the path of a file")
+    path = check_path("checkpoint", checkpoint)
+    results = [(folder / name).resolve() for name in _LEFT]
+    for file in (path, *_stage_paths(path, stages)):
+        check_path("checkpoint", file)
+        place = file.resolve()
+        around = [place, *place.parents]
+        if os.path.exists(picture) and place == Path(picture).resolve():
+            raise ValueError(f"checkpoint: {str(file)!r} is the picture; expected another file")
+        home = folder.resolve()
+        if place in (home, *home.parents) or any(result in around for result in results):
+            raise ValueError(f"checkpoint: {str(file)!r} is where the results go, {str(folder)!r}; "
+                             "expected another file")
+        if file.exists(): _check_kept(file)
+    _try_folder("checkpoint", checkpoint, path.parent, need)
+    return path
+
+# %% ../nbs/93_cli.ipynb #4a5f7639
+def _memory():
+    "Bytes of this machine's memory, 16 GiB where that cannot be known."
+    try: return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError): return 2**34
+
+def _check_memory(state, batch, longest, slots):
+    "Memory for the states of a training step and of a pool; `state` is the bytes of one."
+    most = (_memory() // state - slots) // longest
+    if most < 1:
+        need = state * (slots + longest) / 2**30
+        raise ValueError(f"size: a training step keeps {need:,.0f} GiB of states, more than this "
+                         "machine has; expected fewer cells")
+    if batch > most:
+        raise ValueError(f"batch: got {batch}; expected {most} or less, what the memory here holds")
+
+def _check_reach(target, longest):
+    "Every cell must be near enough for rollouts of this length."
+    unbounded, found = obstacles(target, 10**9), obstacles(target, longest)
+    far = [sentence for sentence in found if sentence not in unbounded]
+    if not far: return
+    few, least = longest, 2 * target[0].numel()
+    while least - few > 1:
+        middle = (few + least) // 2
+        if obstacles(target, middle) == unbounded: least = middle
+        else: few = middle
+    raise ValueError(f"longest: got {longest}; expected {least} or more for this picture at this "
+                     f"size. {far[0]}")
 
 # %% ../nbs/93_cli.ipynb #5f15deed
 def _png(figure):
@@ -50,21 +250,34 @@ def _png(figure):
     return out.getvalue()
 
 def _leave(folder, model, film, history, asked, measured, pictures=None):
-    "Write creature, film, curve, record and more pictures into the folder -> the record."
-    done = dict(training_steps=len(history.losses), interrupted=history.interrupted, loss=history.final()) | measured
-    made = dict(seconds=round(history.seconds, 1), events=history.events, machine=platform.machine(),
-                threads=torch.get_num_threads(), versions={p: version(p) for p in ("nca_tutorial", "torch")})
-    result = asked | done | made
-    model.save_pretrained(folder)
-    film.save(folder / "film.webp")
-    figures = {"loss.png": plot_loss(history.losses)} | (pictures or {})
-    record = json.dumps(result, indent=2) + "\n"
-    write_files(folder, {name: _png(figure) for name, figure in figures.items()} | {"result.json": record.encode()})
+    "Write creature, film, curve, record and more pictures, all or nothing -> the record."
+    loss = history.final()
+    done = dict(training_steps=len(history.losses), interrupted=history.interrupted,
+                loss=loss if math.isfinite(loss) else None)
+    versions = {package: version(package) for package in ("nca_tutorial", "torch")}
+    made = dict(seconds=round(history.seconds, 1), events=history.events,
+                machine=platform.machine(), threads=torch.get_num_threads(), versions=versions)
+    result = asked | done | measured | made
+    figures = (pictures or {}) | {"loss.png": plot_loss(history.losses)}
+    with tempfile.TemporaryDirectory() as beside:
+        model.save_pretrained(beside)
+        film.save(Path(beside) / "film.webp")
+        contents = {path.name: path.read_bytes() for path in Path(beside).iterdir()}
+    contents |= {name: _png(figure) for name, figure in figures.items()}
+    record = (json.dumps(result, indent=2) + "\n").encode()
+    try: write_files(folder, contents | {"result.json": record})
+    except KeyboardInterrupt:
+        settle(folder)  # what was begun is ended
+        file = folder / "result.json"
+        if not file.exists() or file.read_bytes() != record: raise
     return result
 
 def _how_long(history):
     early = ", stopped early" if history.interrupted else ""
     return f"{len(history.losses)} steps in {history.seconds:.0f} s{early}"
+
+def _learned(history):
+    if not history.losses: raise CliError("stopped before the first step; nothing is saved")
 
 # %% ../nbs/93_cli.ipynb #a1573279
 EXPERIMENTS = {"grow": grow, "persist": persist, "regenerate": regenerate}
@@ -75,8 +288,35 @@ def _settings(experiment, **given):
     given = {name: value for name, value in given.items() if value is not None}
     if experiment == "regenerate" and not given: return None
     use = _QUICK | (dict(batch=4) if experiment != "grow" else {}) | given
-    rollout = use.pop("shortest"), use.pop("longest")
-    return use | dict(rollout=rollout, lr_drops=((0.75, 0.3), (0.92, 0.3)))
+    use["steps"] = _check_steps(use["steps"])
+    use["batch"] = check_count("batch", use["batch"], 1, 1024)
+    use["lr"] = check_number("lr", use["lr"], most=1, above=0)
+    shortest = check_count("shortest", use.pop("shortest"), 1, 10**6)
+    longest = check_count("longest", use.pop("longest"), 1, 10**6)
+    if longest < shortest and "longest" in given:
+        raise ValueError(f"longest: got {longest}; expected {shortest} or more, as shortest is")
+    if longest < shortest:
+        raise ValueError(f"shortest: got {shortest}; expected {longest} or less, as longest is")
+    return use | dict(rollout=(shortest, longest), lr_drops=((0.75, 0.3), (0.92, 0.3)))
+
+def _enter_grow(picture, out, size, padding, experiment, checkpoint, given):
+    "All that can be known to be wrong before any training -> target, folder, checkpoint, settings."
+    _check_word("experiment", experiment, EXPERIMENTS)
+    size = check_count("size", size, 4, _SIDE)
+    padding = check_count("padding", padding, 0, (_SIDE - size) // 2)
+    settings = _settings(experiment, **given)
+    _check_picture(picture)
+    target = seat(_read(load_target, picture, size, padding))
+    if settings: _check_reach(target, settings["rollout"][1])
+    state, recipe = 64 * target[0].numel(), stages(target)
+    slots = _SLOTS[experiment] if settings else recipe[-1]["pool"]
+    largest = settings or recipe[-1]
+    _check_memory(state, largest["batch"], largest["rollout"][1], slots)
+    folder = _check_out(out, picture, "experiment", 2**22 + state)
+    parts = 0 if settings else 5
+    with _told("checkpoint"):
+        path = _check_checkpoint(checkpoint, folder, picture, parts, 2**20 + slots * state)
+    return target, folder, path, settings
 
 def _life(model, size, wounded, generator):
     "A life as frames (T, 4, H, W): it grows, and half of it is cut off and grows again."
@@ -87,8 +327,23 @@ def _life(model, size, wounded, generator):
     healing = model.trajectory(cut_half(old[-1], generator), 160, every=2, generator=generator)
     return to_rgba(torch.cat([young, old, healing]))[:, 0]
 
+def _judge(lived, target, grown):
+    "How a creature lives on, in one line; one that is gone is no success, however small it was."
+    errors = {age: error for age, error in lived["error"].items() if int(age) >= grown}
+    said, nothing = verdict(lived | dict(error=errors)), target.square().mean().item()
+    gone = [age for age, error in errors.items() if nothing / 2 < error <= GROWN]
+    if not gone or said.startswith("not grown") or "does not stay" in said: return said
+    return (f"gone by step {int(gone[0]):,}: error {errors[gone[0]]:.1e}, "
+            f"and an empty grid's is {nothing:.1e}")
+
+def _in_numbers(lived):
+    "Errors by age and shares healed by kind, for the closing line."
+    errors = ", ".join(f"{error:.1e} at step {int(age):,}" for age, error in lived["error"].items())
+    shares = ", ".join(f"{kind} {share:.0%}" for kind, share in lived["healed"].items())
+    return f"error {errors}" + (f"; healed {shares}" if shares else "")
+
 # %% ../nbs/93_cli.ipynb #2fae1f10
-@call_parse
+@_command
 def nca_grow(
     picture: str,  # picture file to grow, of any format and size
     out: str = "creature",  # folder for the results; made if it does not exist
@@ -101,39 +356,68 @@ def nca_grow(
     longest: int = None,  # most automaton steps before the loss (the paper: 95)
     lr: float = None,  # learning rate (the paper: 2e-3, a tenth of it after 2000 steps)
     seed: int = 0,  # of every random choice
-    checkpoint: str = "",  # keep the run in this file, and go on from it if it is there
+    checkpoint: str = None,  # keep the run in this file, and go on from it if it is there
     quiet: bool = False,  # show no progress bar
 ) -> dict:  # settings and result, as in result.json
-    "Train a creature that grows from one cell into PICTURE, stays and heals; Ctrl-C keeps what was learned."
-    try:
-        if experiment not in EXPERIMENTS:
-            raise ValueError(f"experiment: got {experiment!r}; expected {', '.join(EXPERIMENTS)}")
-        target, folder = seat(load_target(picture, size, padding)), _check_folder(out)
-        settings = _settings(experiment, steps=steps, batch=batch, shortest=shortest, longest=longest, lr=lr)
-        for sentence in obstacles(target, settings and settings["rollout"][1]): print(sentence, file=sys.stderr)
-        how = dict(seed=seed, progress=not quiet)
-        if settings is None: model, history = grow_creature(target, checkpoint=checkpoint or None, **how)
+    "Train a creature that grows from one cell into PICTURE, stays and heals; Ctrl-C ends it early."
+    with _told("out"):
+        seed = check_seed(seed)
+        given = dict(steps=steps, batch=batch, shortest=shortest, longest=longest, lr=lr)
+        entered = _enter_grow(picture, out, size, padding, experiment, checkpoint, given)
+        target, folder, checkpoint, settings = entered
+        longest = settings and settings["rollout"][1]
+        for sentence in obstacles(target, longest): print(sentence, file=sys.stderr)
+    how = dict(seed=seed, progress=not quiet)
+    with _told("checkpoint"):
+        if settings is None: model, history = grow_creature(target, checkpoint=checkpoint, **how)
         else:
             callbacks = [Checkpoint(checkpoint)] if checkpoint else []
             model, history = EXPERIMENTS[experiment](target, callbacks=callbacks, **how, **settings)
-        if not history.losses: raise ValueError(f"steps: nothing was learned in {steps} steps; nothing is saved")
-    except (ValueError, TypeError, OSError, FloatingPointError) as e: raise CliError(str(e)) from e
+    _learned(history)
     wounded, grown, g = experiment == "regenerate", 200, make_generator(seed)
-    if settings and experiment == "grow": grown = settings["rollout"][1]           # later it may be past its best
-    lived = measure(model, target, wounds=16 * wounded, ages=(grown, 1000, 2000), seed=seed)
-    lived["verdict"] = verdict(lived)
-    life = plot_life(error_over_time(model, target, 2000, every=50, batch=4, generator=g), 50, lived["healed"])
-    asked = dict(picture=Path(picture).name, size=size, padding=padding, experiment=experiment, seed=seed,
-                 grid=list(target.shape[1:]))
-    recipe = dict(stages=stages(target)) if settings is None else settings
-    film = Film(_life(model, tuple(target.shape[1:]), wounded, g), fps=12, scale=max(1, 240 // target.shape[1]))
-    result = _leave(folder, model, film, history, asked | recipe, lived, {"life.png": life})
-    errors = ", ".join(f"{error:.1e} at step {int(age):,}" for age, error in lived["error"].items())
-    print(f"{folder}: {lived['verdict']} (error {errors}) after {_how_long(history)}")
+    if settings and experiment == "grow": grown = longest  # later it may be past its best
+    ages = tuple(sorted({grown, 1000, 2000}))
+    lived = measure(model, target, wounds=16 * wounded, ages=ages, seed=seed)
+    lived["verdict"] = _judge(lived, target, grown)
+    errors = error_over_time(model, target, 2000, every=50, batch=4, generator=g)
+    life = plot_life(errors, 50, lived["healed"])
+    asked = dict(picture=Path(picture).name, size=int(size), padding=int(padding),
+                 experiment=experiment, seed=seed, grid=list(target.shape[1:]))
+    asked |= dict(stages=stages(target)) if settings is None else settings
+    frames = _life(model, tuple(target.shape[1:]), wounded, g)
+    film = Film(frames, fps=12, scale=max(1, 240 // target.shape[1]))
+    with _told("out"):
+        result = _leave(folder, model, film, history, asked, lived, {"life.png": life})
+    _say(f"{folder}: {lived['verdict']} ({_in_numbers(lived)}) after {_how_long(history)}")
     return result
 
+# %% ../nbs/93_cli.ipynb #f27a9ca6
+def _texture_settings(grid, steps, batch, lr):
+    "What `learn_texture` gets."
+    pool = 64
+    return dict(grid=check_count("grid", grid, 16, _SIDE), steps=_check_steps(steps),
+                batch=check_count("batch", batch, 1, pool),
+                lr=check_number("lr", lr, most=1, above=0), pool=pool)
+
+def _features(features):
+    "Features to compare textures by; what is wrong with them is said of `features`."
+    if not isinstance(features, (str, os.PathLike)) or not str(features).strip():
+        raise ValueError(f"features: got {features!r}; "
+                         "expected random, imagenet, auto or a .safetensors file")
+    try: return style_features(features)
+    except (ValueError, OSError) as e:
+        why = str(e).removeprefix("weights: ")
+        raise ValueError(f"features: {why}") from None
+
+def _check_seen(name, side, features):
+    "Random features need so many pixels; those of VGG-16 are padded, and halved four times."
+    least = features.reach if name == "size" or isinstance(features, RandomFeatures) else 16
+    if side < least:
+        raise ValueError(f"{name}: got {side}; expected {least} or more: "
+                         f"the features look at {least} x {least} pixels")
+
 # %% ../nbs/93_cli.ipynb #d696ca09
-@call_parse
+@_command
 def nca_texture(
     picture: str,  # picture file, or one of brick, grass, gravel
     out: str = "texture",  # folder for the results; made if it does not exist
@@ -143,26 +427,41 @@ def nca_texture(
     steps: int = 600,  # training steps (the paper: 2000)
     batch: int = 2,  # grids a training step (the paper: 4)
     lr: float = 2e-3,  # learning rate
-    features: str = "random",  # random, imagenet (VGG from the Hub), auto, or a .safetensors file of VGG-16
+    features: str = "random",  # random, imagenet (VGG, from the Hub), auto or a file
     seed: int = 0,  # of every random choice
-    checkpoint: str = "",  # keep the run in this file, and go on from it if it is there
+    checkpoint: str = None,  # keep the run in this file, and go on from it if it is there
     quiet: bool = False,  # show no progress bar
 ) -> dict:  # settings and result, as in result.json
-    "Train an automaton that makes noise look like PICTURE; Ctrl-C stops early and keeps what was learned."
-    try:
-        example, folder = load_example(picture, size), _check_folder(out)
-        model, style = texture_model(kind, seed), StyleLoss(example, style_features(features), seed=seed)
-        settings = dict(grid=grid, steps=steps, batch=batch, lr=lr, pool=64)
+    "Train an automaton that makes noise look like PICTURE; Ctrl-C ends it early."
+    with _told("out"):
+        seed = check_seed(seed)
+        size = check_count("size", size, 16, _SIDE)
+        settings = _texture_settings(grid, steps, batch, lr)
+        _check_word("kind", kind, MODELS)
+        _check_picture(picture, PHOTOS)
+        example = _read(load_example, picture, size)
+        model, looks = texture_model(kind, seed), _features(features)
+        _check_seen("size", size, looks)
+        _check_seen("grid", settings["grid"], looks)
+        state = 4 * model.channels * settings["grid"]**2
+        _check_memory(state, settings["batch"], 64, settings["pool"])
+        folder = _check_out(out, picture, "kind", 2**22 + 64 * size**2)
+        need = 2**20 + settings["pool"] * state
+    with _told("checkpoint"):
+        checkpoint = _check_checkpoint(checkpoint, folder, picture, 0, need)
+        style = StyleLoss(example, looks, seed=seed)
         callbacks = [Checkpoint(checkpoint)] if checkpoint else []
         how = dict(seed=seed, progress=not quiet, callbacks=callbacks)
         model, history = learn_texture(example, model, style, **how, **settings)
-        if not history.losses: raise ValueError(f"steps: nothing was learned in {steps} steps; nothing is saved")
-    except (ValueError, TypeError, OSError, FloatingPointError) as e: raise CliError(str(e)) from e
+    _learned(history)
     g = make_generator(seed)
-    life = to_texture(model.trajectory(noise_state(1, model.channels, size, g), 300, every=5, generator=g)[:, 0])
+    noise = noise_state(1, model.channels, size, g)
+    life = to_texture(model.trajectory(noise, 300, every=5, generator=g)[:, 0]).nan_to_num(0.5)
     quality = texture_quality(life[-1], example)
-    asked = dict(picture=Path(picture).name, size=size, kind=kind, features=Path(features).name, seed=seed)
+    asked = dict(picture=Path(picture).name, size=size, kind=kind, features=Path(features).name,
+                 seed=seed)
     film = Film(life.clamp(0, 1), fps=12, scale=max(1, 240 // size))
-    result = _leave(folder, model, film, history, asked | settings, quality)
-    print(f"{folder}: ratio {quality['ratio']:.1f} (noise {quality['noise']:.1f}) after {_how_long(history)}")
+    with _told("out"): result = _leave(folder, model, film, history, asked | settings, quality)
+    ratio, noise = quality["ratio"], quality["noise"]
+    _say(f"{folder}: ratio {ratio:.1f} (noise {noise:.1f}) after {_how_long(history)}")
     return result

@@ -9,7 +9,7 @@ __all__ = ['TARGETS', 'CENTRAL', 'EXPERIMENTS', 'SPECIAL', 'PARENTS', 'CREATURES
            'NAMES', 'recipe', 'measure_texture', 'train_creature', 'read_card']
 
 # %% ../nbs/94_zoo.ipynb #6a40874f
-import json, platform
+import json, math, platform, tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from .core import NCAModel, _packaged
-from .ground import make_generator, write_files
+from .ground import (check_count, check_function, check_path, check_state,
+                                 make_generator, settle, write_files)
 from .growing import grow
 from .pictures import measure
 from .pool import persist
@@ -86,7 +87,8 @@ def recipe(
     name: str,  # one of `NAMES`, such as "gecko-persist"
 ) -> dict:
     "All that decides what a creature learns."
-    if name not in NAMES: raise ValueError(f"name: got {name!r}; expected one of {', '.join(NAMES)}")
+    if not isinstance(name, str) or name not in NAMES:
+        raise ValueError(f"name: got {name!r}; expected one of {', '.join(NAMES)}")
     if name in TEXTURES: return _texture_recipe(name)
     target, experiment = name.split("-")
     parent = PARENTS[experiment] and f"{target}-{PARENTS[experiment]}"
@@ -104,6 +106,14 @@ def measure_texture(
     seed: int = 1,  # of all dice
 ) -> dict:  # "ratio" by age, of noise, and the floor; see `texture_quality`
     "How close a texture comes to its example, and whether it stays so."
+    lives = check_count("lives", lives, 1)
+    if not isinstance(example, torch.Tensor) or example.ndim != 3 or example.shape[0] != 3:
+        got = tuple(getattr(example, "shape", ()))
+        raise ValueError(f"example: got {got}; expected a tensor (3, H, W)")
+    check_state(example[None], 3, "example")
+    if not isinstance(ages, (tuple, list)) or not ages:
+        raise ValueError(f"ages: got {ages!r}; expected automaton steps, rising")
+    for before, after in zip((0, *ages), ages): check_count("ages", after, before)
     g, age, ratio = make_generator(seed), 0, {}
     x = noise_state(lives, model.channels, tuple(example.shape[1:]), g)
     for until in ages:
@@ -115,13 +125,49 @@ def measure_texture(
 # %% ../nbs/94_zoo.ipynb #0fabae7f
 def _ingredients(made, zoo, images):
     "What a recipe names: the picture, the model to start from, the experiment and the measurement."
-    model = NCAModel.from_pretrained(Path(zoo) / made["parent"]) if made["parent"] else None
+    parent = Path(zoo) / made["parent"] if made["parent"] else None
+    if parent and not parent.is_dir():
+        raise FileNotFoundError(f"zoo: {str(zoo)!r} holds no {made['parent']!r}, the parent")
+    model = NCAModel.from_pretrained(parent) if parent else None
     if made["experiment"] == "texture":
         source = made["picture"] if made["picture"] in PHOTOS else Path(images) / made["picture"]
         model = model or texture_model(made["kind"], made["seed"])
         return load_example(source, made["size"]), model, learn_texture, measure_texture
     target = load_target(Path(images) / made["picture"], made["size"], made["padding"])
     return target, model, EXPERIMENTS[made["experiment"]][0], measure
+
+_FILES = ("card.json", "config.json", "model.safetensors")
+_MORE = ("batch", "stop_at", "guard", "optimiser")  # settings of `train` that a recipe may lack
+
+def _check_changes(changes, made):
+    for name in changes:
+        if name not in made and name not in _MORE:
+            raise ValueError(f"{name}: it is no setting of this recipe; "
+                             f"expected some of {', '.join(made)}")
+
+def _check_numbers(where, value):
+    "No number of a card may be NaN or infinite."
+    if isinstance(value, dict):
+        for name, part in value.items(): _check_numbers(f"{where}: {name}", part)
+    elif isinstance(value, (list, tuple)):
+        for part in value: _check_numbers(where, part)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} is {value}; expected a finite number")
+
+def _kept(checkpoint, count):
+    "A file for each part of a training; the last one has the plain name."
+    if checkpoint is None: return [None] * count
+    path = Path(checkpoint)
+    names = [*(f"{path.stem}-{number}" for number in range(1, count)), path.stem]
+    return [check_path("checkpoint", path.with_stem(name)) for name in names]
+
+def _keep(model, card, folder):
+    "Write weights and card, both or neither."
+    _check_numbers("card", card)
+    with tempfile.TemporaryDirectory() as beside:
+        model.save_pretrained(beside)
+        contents = {path.name: path.read_bytes() for path in Path(beside).iterdir()}
+    write_files(folder, contents | {"card.json": (json.dumps(card, indent=2) + "\n").encode()})
 
 def train_creature(
     name: str,  # one of `NAMES`
@@ -133,15 +179,20 @@ def train_creature(
     **changes,  # settings for a trial: steps, batch ...; the card then says what was changed
 ) -> dict:  # the card
     "Make a creature of the zoo again: train by its recipe, measure, write weights and card."
-    made = recipe(name) | changes
+    made = recipe(name)
+    check_function("judge", judge, optional=True)
+    _check_changes(changes, made)
+    made |= changes
     if "before" in made:
         made["before"] = [part | {k: v for k, v in changes.items() if k in part} for part in made["before"]]
     parts = [made | part for part in made.get("before", [])] + [made]
+    if checkpoint is not None: check_path("checkpoint", checkpoint)
+    paths, folder = _kept(checkpoint, len(parts)), Path(zoo) / name
+    for file in _FILES: check_path("zoo", folder / file)
     target, model, experiment, measured = _ingredients(made, zoo, images)
     for_others, seconds = ("picture", "size", "padding", "experiment", "parent", "kind", "before"), 0
-    for i, part in enumerate(parts, 1):
+    for part, path in zip(parts, paths):
         settings = {k: v for k, v in part.items() if k not in for_others}
-        path = checkpoint and Path(checkpoint).with_stem(Path(checkpoint).stem + f"-{i}" * (i < len(parts)))
         callbacks = [Checkpoint(path)] if path else []
         model, history = experiment(target, model, **settings, progress=progress, callbacks=callbacks)
         if history.interrupted: raise KeyboardInterrupt
@@ -150,15 +201,30 @@ def train_creature(
     card = dict(name=name, recipe=made, loss=history.final(), seconds=round(seconds, 1),
                 events=history.events, reseeded=history.reseeded, machine=platform.machine(),
                 threads=torch.get_num_threads(), versions=versions, measured=(judge or measured)(model, target))
-    model.save_pretrained(Path(zoo) / name)
-    write_files(Path(zoo) / name, {"card.json": (json.dumps(card, indent=2) + "\n").encode()})
+    _keep(model, card, folder)
     return card
 
 # %% ../nbs/94_zoo.ipynb #e76aac8b
+_CARD = ("name", "recipe", "loss", "seconds", "machine", "threads", "versions", "measured")
+
+def _read_card(folder):
+    "A card that is whole, with numbers only where numbers should be."
+    settle(folder)
+    file, where = folder / "card.json", f"card.json in {str(folder)!r}"
+    if not file.is_file(): raise FileNotFoundError(f"name: {str(folder)!r} holds no card.json")
+    try: card = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as e: raise ValueError(f"{where} is not JSON: {e}") from None
+    missing = [key for key in _CARD if not isinstance(card, dict) or key not in card]
+    if missing: raise ValueError(f"{where} lacks {', '.join(missing)}")
+    if card["name"] != folder.name: raise ValueError(f"{where} is the card of {card['name']!r}")
+    _check_numbers(where, card)
+    return card
+
 def read_card(
     name: str,  # a packaged creature
 ) -> dict:  # recipe, loss, time, machine, versions, measurements
     "What is known of a packaged creature."
     packaged = _packaged()
-    if name not in packaged: raise FileNotFoundError(f"name: no creature {name!r}; packaged are {', '.join(packaged)}")
-    return json.loads((packaged[name] / "card.json").read_text(encoding="utf-8"))
+    if not isinstance(name, str) or name not in packaged:
+        raise FileNotFoundError(f"name: no creature {name!r}; packaged are {', '.join(packaged)}")
+    return _read_card(packaged[name])

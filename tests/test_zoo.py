@@ -9,6 +9,7 @@ from nca_tutorial.growing import error_over_time
 from nca_tutorial.regeneration import DAMAGE, recovery
 from nca_tutorial.targets import load_target
 from nca_tutorial.texture import PHOTOS, load_example, noise_state, texture_quality, to_texture
+from nca_tutorial import zoo
 from nca_tutorial.zoo import CREATURES, NAMES, TEXTURES, measure, measure_texture, read_card, recipe, train_creature
 
 
@@ -131,3 +132,80 @@ def test_unknown_names_list_the_known():
 
 def test_a_missing_parent_is_named(root, tmp_path):
     with pytest.raises(FileNotFoundError, match="gecko-grow"): train_creature("gecko-persist", tmp_path, root / "nbs" / "images", steps=1)
+
+
+# ---------------------------------------------------------------- what is wrong, in words
+
+def tiny(root, folder, **how): return train_creature("gecko-grow", folder, root / "nbs" / "images", **dict(steps=1, rollout=(4, 5), progress=False, judge=unjudged) | how)
+
+
+@pytest.mark.parametrize("change, words", [
+    (dict(loss=math.nan), "card.json in .*gecko-grow.*: loss is nan; expected a finite number"), (dict(measured=dict(error={"100": math.inf})), "measured: error: 100 is inf"),
+    (dict(recipe=dict(lr_drops=[[0.5, math.nan]])), "recipe: lr_drops is nan"), (dict(name="mushroom-grow"), "is the card of 'mushroom-grow'"), (dict(versions=None), "lacks versions")])
+def test_a_card_that_cannot_be_right_is_refused(creatures, tmp_path, monkeypatch, change, words):
+    card = read_card("gecko-grow") | change
+    if change == dict(versions=None): del card["versions"]
+    (tmp_path / "gecko-grow").mkdir()
+    (tmp_path / "gecko-grow" / "card.json").write_text(json.dumps(card))
+    monkeypatch.setattr(zoo, "_packaged", lambda: {"gecko-grow": tmp_path / "gecko-grow"})
+    with pytest.raises(ValueError, match=words): read_card("gecko-grow")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"loss": 1e999}'])
+def test_a_card_that_is_none_is_refused(tmp_path, monkeypatch, text):
+    (tmp_path / "card.json").write_text(text)
+    monkeypatch.setattr(zoo, "_packaged", lambda: {"gecko-grow": tmp_path})
+    with pytest.raises(ValueError, match="^card.json in .* (is not JSON|lacks name)"): read_card("gecko-grow")
+    (tmp_path / "card.json").unlink()
+    with pytest.raises(FileNotFoundError, match="holds no card.json"): read_card("gecko-grow")
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, [1.0, -math.inf]])
+def test_nothing_is_written_with_a_card_that_holds_no_number(root, tmp_path, wrong):
+    with pytest.raises(ValueError, match="^card: measured: error is (nan|inf|-inf); expected a finite number"): tiny(root, tmp_path, judge=lambda *_: dict(error=wrong))
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_and_card_are_written_together(root, tmp_path, monkeypatch):
+    sets = []
+    monkeypatch.setattr(zoo, "write_files", lambda folder, contents: sets.append((folder, sorted(contents))))
+    tiny(root, tmp_path)
+    assert sets == [(tmp_path / "gecko-grow", ["card.json", "config.json", "model.safetensors"])]
+
+
+@pytest.mark.parametrize("how, error, words", [
+    (dict(step=3), ValueError, "^step: it is no setting of this recipe; expected some of picture, size"), (dict(judge="well"), TypeError, "^judge: got 'well'"), (dict(steps=-1), ValueError, "^steps: got -1"),
+    (dict(checkpoint="."), ValueError, "^checkpoint: "), (dict(rollout=(9, 4)), ValueError, "got 4; expected 9 or more"), (dict(lr=math.nan), ValueError, "^lr: got nan")])
+def test_mistakes_in_a_trial_are_told_before_it(root, tmp_path, how, error, words):
+    with pytest.raises(error, match=words): tiny(root, tmp_path, **how)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_are_tried_before_the_training(root, tmp_path, creatures, monkeypatch):
+    def trained(*args, **how): raise AssertionError("it was trained")
+    for name, (_, settings) in zoo.EXPERIMENTS.items(): monkeypatch.setitem(zoo.EXPERIMENTS, name, (trained, settings))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="^zoo: "): tiny(root, tmp_path / "file")
+    with pytest.raises(NotADirectoryError, match="^checkpoint: "): tiny(root, tmp_path, checkpoint=tmp_path / "file" / "run")
+    shutil.copytree(creatures / "gecko-persist", tmp_path / "gecko-persist")
+    (tmp_path / "run-1").mkdir()                                  # where the first of two parts would be kept
+    with pytest.raises(IsADirectoryError, match="^checkpoint: .*run-1"): train_creature("gecko-anywhere", tmp_path, root / "nbs" / "images", tmp_path / "run")
+
+
+def test_a_parent_is_looked_for_in_the_zoo_and_nowhere_else(root, tmp_path, monkeypatch):
+    "A folder and a name look like an address on the Hub"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="^zoo: 'mine' holds no 'gecko-grow'"): train_creature("gecko-persist", "mine", root / "nbs" / "images")
+
+
+@pytest.mark.parametrize("wrong, words", [(dict(lives=0), "lives: got 0"), (dict(ages=()), "ages: got"), (dict(ages=(5, 2)), "ages: got 2; expected 5 or more"), (dict(seed=-1), "seed: got -1"),
+    (dict(example=torch.zeros(4, 9, 9)), "example: got .4, 9, 9."), (dict(example=None), "example: got"), (dict(example=torch.full((3, 64, 64), math.nan)), "example: .*NaN")])
+def test_a_texture_is_measured_by_what_can_be_measured(wrong, words):
+    model = NCAModel(12, 8, kernels=("identity",), alive_threshold=None)
+    with pytest.raises((ValueError, TypeError), match=f"^{words}"): measure_texture(**dict(model=model, example=torch.zeros(3, 64, 64), ages=(1,)) | wrong)
+
+
+@pytest.mark.parametrize("name", [None, 3, ["gecko-grow"], "", torch.zeros(2)])
+def test_names_are_words(name):
+    with pytest.raises(ValueError, match="^name: got"): recipe(name)
+    with pytest.raises(FileNotFoundError, match="^name: no creature"): read_card(name)

@@ -4,9 +4,11 @@ A creature (40 by 40 units) becomes a 40 px RGBA picture: Chromium renders it at
 its size on a transparent ground; the mean of every 16 by 16 block, taken with the colours
 premultiplied by alpha, is one pixel. A texture (96 by 96 units, no alpha) becomes 96 px
 in the same way. The logo and the cover are rendered as they are.
-Run as `python tools/draw_targets.py [name ...]`; CHROMIUM names another browser.
+Run as `python tools/draw_targets.py [name ...]`; CHROMIUM names another browser, and
+`--out FOLDER` another folder for the pictures.
 """
 
+import argparse
 import io
 import sys
 from pathlib import Path
@@ -63,7 +65,12 @@ def check(name: str, small: np.ndarray):
         sys.exit(f"{name}: in more than one piece")
 
 
-def main(names):
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)} (all)")
+    parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures (nbs/images)")
+    args = parser.parse_args(arguments)
+    names = args.names or ALL
     for name in names:
         if name not in ALL:
             sys.exit(f"no drawing named {name!r}; there are {', '.join(ALL)}")
@@ -83,11 +90,11 @@ def main(names):
                 picture = picture.convert("RGB").resize((TEXTURE_SIZE, TEXTURE_SIZE), Image.Resampling.BOX)
             if name == "cover":
                 picture = picture.convert("RGB")
-            file = IMAGES / f"{name}.png"
+            file = args.out / f"{name}.png"
             picture.save(file, optimize=True)
-            print(f"nbs/images/{file.name}  {picture.width} by {picture.height}, {file.stat().st_size / 1024:.1f} KB")
+            print(f"{args.out.name}/{file.name}  {picture.width} by {picture.height}, {file.stat().st_size / 1024:.1f} KB")
         chrome.close()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ALL)
+    main()
