@@ -490,7 +490,7 @@ def _check_angles(model, angles):
     # turned senses are made anew from the kernels' names
     for angle in angles: kernel_bank(model.kernels, angle=angle)
     kernels = model.kernel_weights.detach()
-    if any(angles) and not torch.equal(kernels, model._bank(model.kernels).to(kernels)):
+    if any(angles) and not torch.equal(kernels, model._bank().to(kernels)):
         raise ValueError("model: its kernels are not those that their names say, so they cannot be turned")
     return angles
 

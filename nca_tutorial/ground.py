@@ -27,7 +27,7 @@ def _within(name, value, least, most):
 def check_count(
     name: str,  # of the argument, for the message
     value,  # what came
-    least: int = 0,  # smallest one allowed
+    least: int | None = 0,  # smallest one allowed; None: no bound
     most: int | None = None,  # largest one allowed; None: no bound
 ) -> int:  # the same as a plain `int`
     "A whole number within bounds; raises `TypeError` or `ValueError`."
@@ -72,7 +72,7 @@ def _short(value):
 
 def check_size(
     size,  # a side, or (height, width)
-    least: int = 1,  # smallest side allowed
+    least=1,  # smallest side allowed
     name: str = "size",  # of the argument, for the message
 ) -> tuple[int, int]:  # height and width
     "A square's side or both sides of a grid, in cells; raises `TypeError` or `ValueError`."
@@ -97,10 +97,14 @@ def check_seed(
 def make_generator(
     seed: int,  # from 0 to 2**64 - 1
     device: str | torch.device = "cpu",  # where its numbers are made
-    offset: int = 0,  # tells the several dice of one run apart
+    offset: int = 0,  # a whole number that tells the several dice of one run apart
 ) -> torch.Generator:  # seeded with `seed + offset`, counted round
     "Dice that fall the same way every time; raises `TypeError` or `ValueError`."
-    return torch.Generator(device).manual_seed((check_seed(seed) + offset) % SEEDS)
+    try:
+        generator = torch.Generator(device)
+    except (RuntimeError, TypeError) as e:
+        raise ValueError(f"device: got {_short(device)}; expected one that PyTorch has here") from e
+    return generator.manual_seed((check_seed(seed) + check_count("offset", offset, None)) % SEEDS)
 
 def check_generator(
     generator,  # what came
@@ -176,11 +180,16 @@ def _rename(folder, ready):
         raise
     (folder / _NOTE).unlink(missing_ok=True)
 
+def _folder(folder):
+    if not isinstance(folder, (str, os.PathLike)) or isinstance(os.fspath(folder), bytes) or not str(folder):
+        raise TypeError(f"folder: got {_short(folder)}; expected the path of a folder")
+    return Path(folder)
+
 def settle(
     folder: str | Path,  # where a set of files may have been left half renamed
 ):
     "End what a program that was killed in `write_files` had begun; a reader of several files calls it first."
-    folder = Path(folder)
+    folder = _folder(folder)
     if os.path.lexists(folder / _NOTE): _rename(folder, _ready(folder))
 
 def _clear(folder):
@@ -220,7 +229,7 @@ def write_files(
     contents: Mapping[str, bytes],  # what each file holds, by its name
 ):
     "Write files into a folder, all of them or none; raises `NotADirectoryError`, `IsADirectoryError` or `OSError`."
-    folder = Path(folder)
+    folder = _folder(folder)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"folder: {str(folder)!r} is a file; expected a folder")
     for name in contents:
@@ -243,6 +252,8 @@ def write_file(
     data: bytes,
 ):
     "Write one file, completely or not at all."
+    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes) or not Path(path).name:
+        raise TypeError(f"path: got {_short(path)}; expected the path of a file")
     path = Path(path)
     write_files(path.parent, {path.name: data})
 

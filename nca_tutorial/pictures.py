@@ -19,11 +19,12 @@ from scipy import ndimage
 from torch import Tensor
 
 from .core import NCAModel, seed_state
-from .ground import SEEDS, check_count, check_seed, make_generator
+from .ground import (SEEDS, check_count, check_number, check_path, check_seed, make_generator,
+                                 _short)
 from .growing import error_over_time, pixel_loss
 from .pool import SamplePool
 from .regeneration import DAMAGE, recovery, _sprouting, _WAYS
-from .train import Checkpoint, History, SeedSource, WeightAverage, train
+from .train import Callback, Checkpoint, History, SeedSource, WeightAverage, train
 from .viz import PALETTE, book_figure
 
 # %% ../nbs/95_pictures.ipynb #66124d29
@@ -74,6 +75,7 @@ def obstacles(
     (height, width), total = ink.shape, int(ink.sum())
     if not total: return ["It is empty: no alpha is above 0.1."]
     if longest is None: longest = max(stage["rollout"][1] for stage in stages(target))
+    else: longest = check_count("longest", longest, 1)
     rows, cols = np.indices(ink.shape)
     # king's moves from the seed
     away = np.maximum(abs(rows - height // 2), abs(cols - width // 2))
@@ -110,6 +112,7 @@ def stages(
     target: Tensor,  # (4, H, W), with its seed's cell in the middle
 ) -> tuple[dict, dict, dict]:  # settings as for `grow`, then as for `regenerate`, then for each lesson
     "A recipe for a picture: the lengths of rollouts follow from how far it reaches from the seed."
+    pixel_loss(target)
     height, width = target.shape[1:]
     rows, cols = (target[3] > 0.1).nonzero().T
     if not len(rows): raise ValueError("target: it is empty; expected alpha above 0.1 somewhere")
@@ -129,6 +132,18 @@ HEALED = 1.5e-3  # the error up to which a wound counts as healed
 GROWN = 1e-3  # the error up to which a creature counts as grown
 EXPLODED = 1e3  # no error is written that is larger than this
 
+def _rising(ages):
+    if not isinstance(ages, (tuple, list)) or not ages:
+        raise TypeError(f"ages: got {_short(ages)}; expected several whole numbers")
+    ages = [check_count("ages", age, 1) for age in ages]
+    if ages != sorted(set(ages)): raise ValueError(f"ages: got {ages}; expected rising numbers")
+    return ages
+
+def _shares(name, healed):
+    "Shares from 0 to 1 by their names."
+    if not isinstance(healed, dict): raise TypeError(f"{name}: got {_short(healed)}; expected shares by kind")
+    return {kind: check_number(name, share, 0, 1) for kind, share in healed.items()}
+
 def _bounded(errors): return errors.nan_to_num(EXPLODED, EXPLODED).clamp(max=EXPLODED)
 
 @torch.no_grad()
@@ -140,7 +155,7 @@ def measure(
     seed: int = 1,  # of all dice
 ) -> dict:  # "error" by age; "healed": for each kind of damage, the share at or below 1.5e-3 after 400 steps
     "How well a creature stays and how well it heals."
-    check_count("wounds", wounds, 0)
+    wounds, ages = check_count("wounds", wounds), _rising(ages)
     g = make_generator(seed)
     step = math.gcd(*ages)
     errors = error_over_time(model, target, ages[-1], every=step, batch=4, generator=g)
@@ -155,13 +170,17 @@ def verdict(
     most: float = 0.95,  # the share of each kind that must heal
 ) -> str:  # "grown, stays, heals", or what failed
     "How a creature lives on, in one line."
+    most = check_number("most", most, 0, 1)
+    if not isinstance(measured, dict) or not {"error", "healed"} <= measured.keys() or not measured["error"]:
+        raise TypeError(f"measured: got {_short(measured)}; expected what `measure` gives")
+    healed = _shares("measured", measured["healed"])
     (age, error), *later = sorted(measured["error"].items(), key=lambda pair: int(pair[0]))
     if not error <= GROWN: return f"not grown: error {error:.1e} at step {int(age):,}"
     for age, error in later:
         if not error <= GROWN: return f"grown, does not stay: error {error:.1e} at step {int(age):,}"
-    poor = [f"{share:.0%} of {kind}" for kind, share in measured["healed"].items() if share < most]
+    poor = [f"{share:.0%} of {kind}" for kind, share in healed.items() if share < most]
     heals = "heals only " + ", ".join(poor) if poor else "heals"
-    return ", ".join(["grown", *["stays"] * bool(later), *[heals] * bool(measured["healed"])])
+    return ", ".join(["grown", *["stays"] * bool(later), *[heals] * bool(healed)])
 
 def plot_life(
     errors: Tensor,  # (T,), as `error_over_time` gives them
@@ -169,6 +188,9 @@ def plot_life(
     healed: dict,  # share by kind, as `measure` gives it; may be empty
 ):  # a figure
     "How a creature lives on: its error over time, and the share healed of each kind of wound."
+    if not isinstance(errors, Tensor) or errors.ndim != 1 or not len(errors) or errors.is_complex():
+        raise TypeError(f"errors: got {_short(errors)}; expected a tensor (T,) of numbers")
+    every, healed = check_count("every", every, 1), _shares("healed", healed)
     fig, axes = book_figure(1, 1 + bool(healed), 4 + 3 * bool(healed), 2.4, squeeze=False)
     axes[0, 0].plot(range(0, every * len(errors), every), _bounded(errors), color=PALETTE["leaf"])
     axes[0, 0].axhline(GROWN, color="0.6", ls="--", lw=0.8)
@@ -242,10 +264,12 @@ def grow_creature(
     "Train a creature until it grows into `target`, stays and heals; Ctrl-C keeps what it is."
     lessons = check_count("lessons", lessons)
     check_seed(seed)
-    pixel_loss(target)
     sprouting, healing, lesson = stages(target)
+    if not isinstance(callbacks, (list, tuple)) or not all(isinstance(c, Callback) for c in callbacks):
+        raise TypeError(f"callbacks: got {_short(callbacks)}; expected a list of callbacks")
     model, whole, best = _parent(parent, seed), History(), None
     if model.alive_threshold is None: raise ValueError("parent: it is a texture; expected a creature")
+    if checkpoint is not None: check_path("checkpoint", checkpoint)
     if checkpoint and Path(checkpoint).exists():
         raise ValueError(f"checkpoint: {str(checkpoint)!r} is there, and no checkpoint of this run: "
                          "its stages keep theirs beside it, under names with -1, -2 ...")
