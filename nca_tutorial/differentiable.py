@@ -42,7 +42,8 @@ _MOST = 2**28  # numbers in what is made here, 1 GB
 def _check_room(name, *sides):
     "Refuse what would not fit into memory."
     if math.prod(sides) > _MOST:
-        raise ValueError(f"{name}: got {' x '.join(map(str, sides))} numbers; expected {_MOST:,} or less in all")
+        got = " x ".join(map(str, sides))
+        raise ValueError(f"{name}: got {got} numbers; expected {_MOST:,} or less in all")
 
 def _is_plain(x):
     "Whether this is a tensor whose numbers are at hand."
@@ -58,7 +59,7 @@ def _check_smooth(state, like, size):
     if tuple(state.shape[-2:]) != size:
         raise ValueError(f"state: got shape {tuple(state.shape)}; expected (..., {size[0]}, {size[1]})")
     if not ((state >= 0) & (state <= 1)).all():
-        raise ValueError("state: got numbers that are not from 0 to 1, or NaN; expected 0 to 1 in every cell")
+        raise ValueError("state: got other numbers, or NaN; expected 0 to 1 in every cell")
 
 # %% ../nbs/02_differentiable.ipynb #676e6823
 def growth(
@@ -90,7 +91,8 @@ class Lenia(nn.Module):
         self.size, self.radius = check_size(size), check_count("radius", radius, 2, 2048)
         radius, k, (h, w) = self.radius, 2 * self.radius + 1, self.size
         if min(h, w) < k:
-            raise ValueError(f"size: got {self.size}; expected {k} or more each way, as the radius is {radius}")
+            raise ValueError(f"size: got {self.size}; expected {k} or more each way, "
+                             f"as the radius is {radius}")
         _check_room("size", h, w)
         mu = check_number("mu", mu, above=0, most=1)
         sigma = check_number("sigma", sigma, 1e-6, 1e6)
@@ -279,11 +281,13 @@ def learn_rule(
         world, target = _check_pair(pair)
         logits = net(world)
         if not isinstance(logits, Tensor) or logits.shape != world.shape:
-            raise ValueError(f"net: got {_short(logits)} from it; expected log odds of shape {tuple(world.shape)}")
+            raise ValueError(f"net: got {_short(logits)} from it; "
+                             f"expected log odds of shape {tuple(world.shape)}")
         loss = F.binary_cross_entropy_with_logits(logits, target.to(logits))
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
-            raise ValueError(f"lr: got {lr}, and the error of lesson {len(losses)} is {losses[-1]}; expected less")
+            raise ValueError(f"lr: got {lr}, and the error of lesson {len(losses)} is {losses[-1]}; "
+                             "expected a smaller one")
         if losses[-1] < tolerance: break
         optimizer.zero_grad(); loss.backward(); optimizer.step()
     if not losses: raise ValueError("pairs: got none; expected at least one pair of worlds")
@@ -320,6 +324,7 @@ def exam(
     for name, rule in (("student", student), ("teacher", teacher)):
         answer = check_function(name, rule)(table)
         if not isinstance(answer, Tensor) or answer.shape != table.shape:
-            raise ValueError(f"{name}: got {_short(answer)} from it; expected the next worlds, {tuple(table.shape)}")
+            raise ValueError(f"{name}: got {_short(answer)} from it; "
+                             f"expected the next worlds, {tuple(table.shape)}")
         said.append(answer[:, 1, 1].cpu())
     return table[said[0] != said[1]]

@@ -64,8 +64,8 @@ def _load_picture(picture, said):
     _check_pixels(picture)  # an icon may hold more than it says
 
 def _open_picture(picture, pixels, side=max):
-    """A file or a Pillow image -> a loaded Pillow image, (width, height) of what is seen in it, and its turn.
-    A JPEG may come smaller than it is, with `pixels` or more on its longer (`max`) or shorter (`min`) side."""
+    """A file or a Pillow image -> a loaded Pillow image, (width, height) of what is seen in it, its turn.
+    A JPEG may come smaller, with `pixels` or more on its longer (`max`) or shorter (`min`) side."""
     if isinstance(picture, Image.Image):
         _load_picture(picture, "it")
         return picture, picture.size, _turn(picture)
@@ -128,8 +128,8 @@ def _ends(picture):
     elif picture.mode == "I" and picture.format in ("PNG", "PPM"): most = 65535  # Pillow keeps 16 bits in it
     elif picture.mode == "F": most = 1
     elif picture.mode.startswith("I"):
-        raise ValueError(f"picture: got whole numbers of 32 bits (mode {picture.mode}); expected 8 or 16 bits "
-                         "(mode L or I;16), or floating point from 0 to 1 (mode F)")
+        raise ValueError(f"picture: got whole numbers of 32 bits (mode {picture.mode}); expected 8 or "
+                         "16 bits (mode L or I;16), or floating point from 0 to 1 (mode F)")
     else: return None
     return (most, 0) if tags.get(262) == 0 else (0, most)
 
@@ -137,7 +137,8 @@ def _grey(part, ends):
     "A grey picture of more than 8 bits -> float32 (H, W), dimmed by alpha, and alpha."
     black, white = ends
     value = np.asarray(part).astype(np.float32)
-    if not np.isfinite(value).all(): raise ValueError("picture: got NaN or infinite values; expected 0 to 1")
+    if not np.isfinite(value).all():
+        raise ValueError("picture: got NaN or infinite values; expected 0 to 1")
     if value.min() < 0 or value.max() > max(ends):
         raise ValueError(f"picture: got {value.min():g} to {value.max():g}; "
                          f"expected 0 to {max(ends)} in its mode {part.mode}")

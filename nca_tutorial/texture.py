@@ -38,7 +38,8 @@ def _as_example(picture, size):
     if turn is not None: picture = picture.transpose(turn)
     side = min(picture.size)
     if side < size:
-        raise ValueError(f"picture: got {picture.width} x {picture.height} pixels; expected {size} or more each way")
+        raise ValueError(f"picture: got {picture.width} x {picture.height} pixels; "
+                         f"expected {size} or more each way")
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     square = picture.crop((left, top, left + side, top + side))
     if ends is not None or _is_large(square):
@@ -70,7 +71,7 @@ def _photo(name):
 
 # %% ../nbs/09_texture.ipynb #8b903b6c
 def load_example(
-    picture: str | Path | Image.Image,  # a name of `PHOTOS`, or what `load_target` takes, without clear places
+    picture: str | Path | Image.Image,  # a name of `PHOTOS`, or an opaque picture as `load_target` takes it
     size: int = 96,  # its middle square becomes so many pixels wide; 16 or more
 ) -> Tensor:  # (3, size, size) from 0 to 1
     "Read a picture as an example of a texture."
@@ -84,7 +85,8 @@ _MOST = 2**28  # numbers in what is made here, 1 GB
 def _check_room(name, *sides):
     "Refuse what would not fit into memory."
     if math.prod(sides) > _MOST:
-        raise ValueError(f"{name}: got {' x '.join(map(str, sides))} numbers; expected {_MOST:,} or less in all")
+        got = " x ".join(map(str, sides))
+        raise ValueError(f"{name}: got {got} numbers; expected {_MOST:,} or less in all")
 
 def _check_choice(name, value, choices):
     if not isinstance(value, str) or value not in choices:
@@ -102,7 +104,7 @@ def _sides(name, size):
     return sides
 
 def _check_rgb(name, rgb, least=1, finite=True, batch=True, dtype=None):
-    "Refuse what is not a batch of pictures (B, 3, H, W), or one picture (3, H, W), of `least` pixels each way."
+    "Refuse what is not a batch of pictures (B, 3, H, W), or one of them (3, H, W)."
     want = "(B, 3, H, W)" if batch else "(3, H, W)"
     if not _is_plain(rgb) or rgb.ndim != len(want.split()) or rgb.shape[-3] != 3:
         got = f"shape {tuple(rgb.shape)}" if _is_plain(rgb) else _short(rgb)
@@ -134,13 +136,13 @@ def _check_lists(a, b):
         if not _is_plain(values): raise TypeError(f"{name}: got {_short(values)}; expected a dense tensor")
         if not values.is_floating_point():
             raise TypeError(f"{name}: got {values.dtype}; expected floating point")
-        if values.ndim < 1 or not values.shape[-1]:
-            raise ValueError(f"{name}: got shape {tuple(values.shape)}; expected (..., n) with n of 1 or more")
+        if values.ndim < 1 or 0 in values.shape:
+            raise ValueError(f"{name}: got shape {tuple(values.shape)}; expected (..., n), nothing empty")
     try:
         torch.broadcast_shapes(a.shape[:-1], b.shape[:-1])
     except RuntimeError:
-        raise ValueError(f"b: got shape {tuple(b.shape)}; expected one that spreads to {tuple(a.shape[:-1])}, "
-                         "apart from its length") from None
+        raise ValueError(f"b: got shape {tuple(b.shape)}; expected one that spreads to {tuple(a.shape)}, "
+                         "apart from the last side") from None
 
 # %% ../nbs/09_texture.ipynb #9760154a
 class RandomFeatures(nn.Module):
@@ -283,7 +285,7 @@ class StyleLoss:
         features: Callable | None = None,  # (B, 3, H, W) -> list of maps; None is `RandomFeatures()`
         kind: str = "ot",  # "ot": sliced optimal transport; "gram": Gram matrices
         directions: int = 32,  # random projections in a call, for "ot"; 1 to 4096
-        points: int | None = 1024,  # places of a map that are sorted in a call, 1 or more; None takes all, exactly
+        points: int | None = 1024,  # places of a map that are sorted in a call, 1 or more; None takes all
         pixels: bool | None = None,  # compare the colours too; None does so for "ot"
         weight: float = 1.0,  # factor of the whole, above 0
         seed: int = 0,  # of directions and places
@@ -302,7 +304,7 @@ class StyleLoss:
         _check_range("target", target)
         self.dtype = target.dtype
         with torch.no_grad(): maps = [m.flatten(2) for m in self._maps(target[None])]
-        if not maps: raise ValueError("features: got no map, and pixels are not compared; expected one map or more")
+        if not maps: raise ValueError("features: got no map, and no pixels; expected one map or more")
         self.target = maps if kind == "ot" else [self._gram(m) for m in maps]
 
     @classmethod
@@ -350,8 +352,8 @@ class StyleLoss:
     def load_state_dict(self, tensors):
         "The reverse of `state_dict`."
         try:
-            self.dice.set_state(tensors["dice"])
-        except (KeyError, TypeError, RuntimeError, IndexError):
+            self.dice.set_state(dict(tensors)["dice"])
+        except Exception:  # what came may be anything
             raise ValueError(f"tensors: got {_short(tensors)}; expected what `state_dict` gives") from None
 
 # %% ../nbs/09_texture.ipynb #b3f0c0de
@@ -516,7 +518,8 @@ def texture_quality(
     if picture.dtype != example.dtype:
         raise TypeError(f"picture: got {picture.dtype}; expected {example.dtype}, as the example")
     half = example.shape[2] // 2
-    if half < 15: raise ValueError(f"example: got shape {tuple(example.shape)}; expected a width of 30 or more")
+    if half < 15:
+        raise ValueError(f"example: got shape {tuple(example.shape)}; expected a width of 30 or more")
     floor = patch_distance(example[..., :half], example[..., half:], seed=seed)
     noise = torch.rand(example.shape, generator=make_generator(seed))
     far = {name: patch_distance(p.clamp(0, 1), example, seed=seed)

@@ -82,7 +82,7 @@ def _as_pixels(picture, background=1.0, colors=None) -> np.ndarray:
         if not isinstance(colors, (tuple, list)): raise TypeError(f"colors: {want}")
         if len(colors) != 2: raise ValueError(f"colors: {want}")
         if len(a) != 1:
-            raise ValueError(f"colors: this picture has {len(a)} channels; expected 1 where colours are given")
+            raise ValueError(f"colors: this picture has {len(a)} channels; expected 1 for two colours")
         dead, alive = (_as_color("colors", c)[:, None, None] for c in colors)
         a = dead + (alive - dead) * a
     elif len(a) == 1: a = a.repeat(3, 0)
@@ -103,7 +103,7 @@ def _check_scale(scale, width=1, height=1):
 # %% ../nbs/90_viz.ipynb #1b40f679
 def as_image(
     picture,                                # (H, W) or (1|3|4, H, W), array or tensor; floats 0 to 1, or 0 and 1
-    scale: int = 1,                         # screen pixels a cell, 1 or more; 8192 for the longer side at most
+    scale: int = 1,                         # screen pixels a cell, 1 or more; up to 8192 for the longer side
     background: str | float | None = 1.0,   # colour under a four-channel picture; None keeps the alpha
     colors: tuple | None = None,            # (dead, alive): the colours of 0 and 1 in a one-channel picture
 ) -> Image.Image:                           # RGB, or RGBA where alpha is kept
@@ -173,7 +173,8 @@ def _take(name, things, most):
         raise TypeError(f"{name}: got {_short(things)}; expected a list of pictures") from None
     taken = list(itertools.islice(things, most + 1))
     if not taken: raise ValueError(f"{name}: got none; expected at least one picture")
-    if len(taken) > most: raise ValueError(f"{name}: got more than {most}; expected {most} pictures or less")
+    if len(taken) > most:
+        raise ValueError(f"{name}: got more than {most}; expected {most} pictures or less")
     return taken
 
 def _names(name, names):
@@ -244,7 +245,8 @@ def _one_world(frames: Iterable) -> Iterable:
     "Refuse arrays that cannot be (T, H, W) or (T, C, H, W)."
     if getattr(frames, "ndim", 4) in (3, 4): return frames
     shape = tuple(frames.shape)
-    raise ValueError(f"frames: got shape {shape}; expected (T, H, W) or (T, C, H, W): film one world at a time")
+    raise ValueError(f"frames: got shape {shape}; expected (T, H, W) or (T, C, H, W): "
+                     "film one world at a time")
 
 # %% ../nbs/90_viz.ipynb #be31ff17
 _FORMATS = {".webp": ("WEBP", dict(method=4)), ".gif": ("GIF", dict(disposal=2)), ".png": ("PNG", dict(disposal=1))}
@@ -264,7 +266,7 @@ class Film:
         self,
         frames: Iterable,                       # up to 10,000 pictures, each as `as_image` takes them
         fps: float = 20,                        # frames a second, from one a minute (1/60) to 100
-        scale: int = 4,                         # screen pixels a cell; 8192 for the longer side at most
+        scale: int = 4,                         # screen pixels a cell; up to 8192 for the longer side
         background: str | float | None = None,  # colour under four-channel pictures; None leaves them transparent
         colors: tuple | None = None,            # (dead, alive), for one-channel pictures
         alt: str | None = None,                 # what a reader who cannot see the film is told
@@ -272,10 +274,12 @@ class Film:
     ):
         _check_scale(scale)
         fps, quality = check_number("fps", fps, 1 / 60, 100), check_count("quality", quality, 1, 100)
-        if not isinstance(alt, (str, type(None))): raise TypeError(f"alt: got {_short(alt)}; expected a text")
+        if not isinstance(alt, (str, type(None))):
+            raise TypeError(f"alt: got {_short(alt)}; expected a text")
         pixels = [_as_pixels(f, background, colors) for f in _take("frames", _one_world(frames), 10_000)]
         shapes = sorted({p.shape for p in pixels})
-        if len(shapes) > 1: raise ValueError(f"frames: got the shapes {shapes} (H, W, C); expected one shape")
+        if len(shapes) > 1:
+            raise ValueError(f"frames: got the shapes {shapes} (H, W, C); expected one shape")
         if max(shapes[0][:2]) > _MOST_SIDE:
             raise ValueError(f"frames: got the shape {shapes[0]} (H, W, C); "
                              f"expected {_MOST_SIDE} cells or less each way")
@@ -316,7 +320,8 @@ def plot_loss(
     y = _as_losses(losses)
     if target is not None: target = check_number("target", target, above=0)
     y = np.where(np.isfinite(y) & (y > 0), y, np.nan)
-    if np.isnan(y).all(): raise ValueError(f"losses: got none among {len(y)} values; expected positive numbers")
+    if np.isnan(y).all():
+        raise ValueError(f"losses: got none among {len(y)} values; expected positive numbers")
     fig, ax = book_figure(height=2.6)
     ax.plot(y, lw=0.8, alpha=0.4, color=PALETTE["leaf"])
     k = max(1, len(y) // 40)
