@@ -10,7 +10,7 @@ __all__ = ['PHOTOS', 'PRESETS', 'MODELS', 'load_example', 'sorted_distance', 'Ra
            'texture_quality', 'graft']
 
 # %% ../nbs/09_texture.ipynb #56820710
-import warnings
+import math, warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,24 +23,37 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from .core import NCAModel
-from .ground import check_count, check_size, make_generator
+from .ground import (_short, check_count, check_function, check_generator, check_number,
+                                 check_size, check_state, make_generator)
 from .pool import SamplePool
-from .targets import _open_picture
+from .targets import (MOST_CELLS, _colours, _ends, _is_large, _open_picture, _readable,
+                                  _shrink)
 from .train import History, train
 
 # %% ../nbs/09_texture.ipynb #bfcf2f89
 def _as_example(picture, size):
-    "A colour picture of any size -> its middle square, (3, size, size)."
-    check_count("size", size, 16)
-    if picture.mode != "RGB":
-        why = "grey" if picture.mode in ("1", "L", "LA", "I;16", "I", "F") else "with alpha, a palette or other colours"
-        raise ValueError(f"picture: its mode is {picture.mode} ({why}); expected RGB: three colours and no alpha")
+    "A picture of any size and mode -> its middle square, (3, size, size)."
+    picture, _, turn = _open_picture(picture, 16 * size, min)
+    ends = _ends(picture)
+    if turn is not None: picture = picture.transpose(turn)
     side = min(picture.size)
     if side < size:
-        raise ValueError(f"picture: it has {picture.width} x {picture.height} pixels; expected {size} or more each way")
+        raise ValueError(f"picture: got {picture.width} x {picture.height} pixels; "
+                         f"expected {size} or more each way")
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = picture.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
+    square = picture.crop((left, top, left + side, top + side))
+    if ends is not None or _is_large(square):
+        small = _shrink(square, ends, square.size, size, size)
+        _check_opaque(small[3].min() > 1 - 1e-5)
+        return small[:3]
+    if square.mode != "RGB" or "transparency" in square.info:
+        square = _colours(square).convert("RGBA")
+        _check_opaque(square.getextrema()[3][0] == 255)
+    square = square.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
+
+def _check_opaque(opaque):
+    if not opaque: raise ValueError("picture: got alpha below 1 in places; expected an opaque picture")
 
 # %% ../nbs/09_texture.ipynb #4642898a
 PHOTOS = {"brick": (400, "#3a1c16", "#c4633f", "#f3dcc0"), "grass": (280, "#10230f", "#5a8a2e", "#e4efa6"),
@@ -58,12 +71,50 @@ def _photo(name):
 
 # %% ../nbs/09_texture.ipynb #8b903b6c
 def load_example(
-    picture: str | Path | Image.Image,  # a name of `PHOTOS`, a picture file, or a Pillow image, in colour
+    picture: str | Path | Image.Image,  # a name of `PHOTOS`, or an opaque picture as `load_target` takes it
     size: int = 96,  # its middle square becomes so many pixels wide; 16 or more
 ) -> Tensor:  # (3, size, size) from 0 to 1
     "Read a picture as an example of a texture."
+    size = check_count("size", size, 16, MOST_CELLS)
     packaged = isinstance(picture, str) and picture in PHOTOS
-    return _as_example(_photo(picture) if packaged else _open_picture(picture), size)
+    return _as_example(_photo(picture) if packaged else picture, size)
+
+# %% ../nbs/09_texture.ipynb #8a92e70e
+_MOST = 2**28  # numbers in what is made here, 1 GB
+
+def _check_room(name, *sides):
+    "Refuse what would not fit into memory."
+    if math.prod(sides) > _MOST:
+        got = " x ".join(map(str, sides))
+        raise ValueError(f"{name}: got {got} numbers; expected {_MOST:,} or less in all")
+
+def _check_choice(name, value, choices):
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}: got {_short(value)}; expected one of {', '.join(choices)}")
+    return value
+
+def _is_plain(x):
+    "Whether this is a tensor whose numbers are at hand."
+    return isinstance(x, Tensor) and x.layout == torch.strided and not x.is_meta
+
+def _sides(name, size):
+    "Height and width of a grid."
+    sides = check_size(size, name=name)
+    for side in sides: check_count(name, side, 1, 2**14)
+    return sides
+
+def _check_rgb(name, rgb, least=1, finite=True, batch=True, dtype=None):
+    "Refuse what is not a batch of pictures (B, 3, H, W), or one of them (3, H, W)."
+    want = "(B, 3, H, W)" if batch else "(3, H, W)"
+    if not _is_plain(rgb) or rgb.ndim != len(want.split()) or rgb.shape[-3] != 3:
+        got = f"shape {tuple(rgb.shape)}" if _is_plain(rgb) else _short(rgb)
+        raise ValueError(f"{name}: got {got}; expected three colour channels, a tensor {want}")
+    if not rgb.is_floating_point() or dtype not in (None, rgb.dtype):
+        raise TypeError(f"{name}: got {rgb.dtype}; expected {dtype or 'floating point'}")
+    if 0 in rgb.shape or min(rgb.shape[-2:]) < least:
+        raise ValueError(f"{name}: got shape {tuple(rgb.shape)}; expected more pixels, as the features "
+                         f"look at {least} x {least}")
+    if finite and not torch.isfinite(rgb).all(): raise ValueError(f"{name}: it holds NaN or infinite values")
 
 # %% ../nbs/09_texture.ipynb #3fd44a8e
 def sorted_distance(
@@ -71,6 +122,7 @@ def sorted_distance(
     b: Tensor,  # (..., m), of the same leading shape or one that spreads to it
 ) -> Tensor:  # (...)
     "Squared Wasserstein-2 distance between the values of two lists, exact for lengths that differ."
+    _check_lists(a, b)
     a, b, n, m = a.sort(-1).values, b.sort(-1).values, a.shape[-1], b.shape[-1]
     if n == m: return (a - b).square().mean(-1)
     edges = torch.cat([torch.arange(1, n + 1) * m, torch.arange(1, m + 1) * n]).unique()  # in units of 1 / (n*m)
@@ -78,18 +130,33 @@ def sorted_distance(
     i, j = ((edges - 1) // k for k in (m, n))
     return ((a[..., i.to(a.device)] - b[..., j.to(b.device)]).square() * width).sum(-1)
 
+# %% ../nbs/09_texture.ipynb #b1f0c0de
+def _check_lists(a, b):
+    for name, values in (("a", a), ("b", b)):
+        if not _is_plain(values): raise TypeError(f"{name}: got {_short(values)}; expected a dense tensor")
+        if not values.is_floating_point():
+            raise TypeError(f"{name}: got {values.dtype}; expected floating point")
+        if values.ndim < 1 or 0 in values.shape:
+            raise ValueError(f"{name}: got shape {tuple(values.shape)}; expected (..., n), nothing empty")
+    try:
+        torch.broadcast_shapes(a.shape[:-1], b.shape[:-1])
+    except RuntimeError:
+        raise ValueError(f"b: got shape {tuple(b.shape)}; expected one that spreads to {tuple(a.shape)}, "
+                         "apart from the last side") from None
+
 # %% ../nbs/09_texture.ipynb #9760154a
 class RandomFeatures(nn.Module):
     "A seeded bank of random filters on an image pyramid: features of a texture without any download."
     def __init__(
         self,
-        levels: int = 4,  # scales, each half as fine as the one before
-        width: int = 64,  # filters per scale; the second layer has a quarter of them
+        levels: int = 4,  # scales, each half as fine as the one before; up to 12
+        width: int = 64,  # filters per scale, up to 1024; the second layer has a quarter of them
         seed: int = 0,  # of the filters
     ):
         super().__init__()
-        for name, value in (("levels", levels), ("width", width)): check_count(name, value, 1)
+        levels, width = check_count("levels", levels, 1, 12), check_count("width", width, 1, 1024)
         g, self.reach = make_generator(seed), 7 * 2**(levels - 1)  # pixels that a feature looks at
+        self.smallest = self.reach  # side of a picture
         self.register_buffer("first", self._draw(levels, width, 3, 5, g))
         self.register_buffer("second", self._draw(levels, max(1, width // 4), width, 3, g))
 
@@ -100,9 +167,7 @@ class RandomFeatures(nn.Module):
 
     def forward(self, rgb):
         "(B, 3, H, W) -> for each scale two maps, (B, width, h, w) and (B, width // 4, h, w)."
-        if min(rgb.shape[2:]) < self.reach:
-            raise ValueError(f"rgb: got {tuple(rgb.shape[2:])} pixels; "
-                             f"{len(self.first)} levels need {self.reach} x {self.reach}")
+        _check_rgb("rgb", rgb, self.reach, finite=False, dtype=self.first.dtype)
         maps = []
         for level, (first, second) in enumerate(zip(self.first, self.second)):
             if level: rgb = F.avg_pool2d(rgb, 2)
@@ -114,19 +179,18 @@ class RandomFeatures(nn.Module):
 def _vgg16(weights, seed):
     "The convolutional part of VGG-16, with weights from the Hub, from a file, or random ones."
     import timm
-    if weights == "imagenet":
+    if isinstance(weights, str) and weights == "imagenet":
         try: return timm.create_model("vgg16", pretrained=True).features
         except Exception as e:
             raise FileNotFoundError(
                 f"weights: fetching model.safetensors of timm/vgg16.tv_in1k from the Hub failed ({type(e).__name__}). "
                 "Offline: download that file elsewhere and pass its path, or take weights='random'") from e
+    if not isinstance(weights, str) or weights != "random":
+        weights = _readable("weights", weights, "'imagenet', 'random' or a .safetensors file")
     with torch.device("meta"): net = timm.create_model("vgg16").features
     net = net.to_empty(device="cpu")
     if weights == "random": return _seeded(net, seed)
-    path = Path(weights)
-    if not path.is_file():
-        raise FileNotFoundError(f"weights: there is no file {str(path)!r}; "
-                                "expected 'imagenet', 'random' or a .safetensors file")
+    path = weights
     try: state = load_safetensors(path.read_bytes())
     except SafetensorError as e:
         raise ValueError(f"weights: {str(path)!r} is no safetensors file, or damaged: {e}") from None
@@ -156,14 +220,13 @@ class VGGFeatures(nn.Module):
         seed: int = 0,  # of random weights
     ):
         super().__init__()
-        if not layers or any(type(n) is not int or not 0 <= n < 31 for n in layers):
-            raise ValueError(f"layers: got {tuple(layers)}; expected whole numbers from 0 to 30, the layers of VGG-16")
-        self.layers = tuple(sorted(set(layers)))
+        self.layers = _check_layers(layers)
         net = _vgg16(weights, seed)[:self.layers[-1] + 1]
         for layer in net:
             if isinstance(layer, nn.ReLU): layer.inplace = False       # or a layer before it would be overwritten
         self.net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.reach = self._reach()
+        self.smallest = 2**sum(isinstance(layer, nn.MaxPool2d) for layer in net)  # side of a picture
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
 
@@ -176,19 +239,30 @@ class VGGFeatures(nn.Module):
 
     def forward(self, rgb):
         "(B, 3, H, W) -> a map (B, C, h, w) for each of the layers."
+        _check_rgb("rgb", rgb, self.smallest, finite=False, dtype=self.mean.dtype)
         x, maps = ((rgb - self.mean) / self.std).contiguous(memory_format=torch.channels_last), []
         for n, layer in enumerate(self.net):
             x = layer(x)
             if n in self.layers: maps.append(x)
         return maps
 
+# %% ../nbs/09_texture.ipynb #b2f0c0de
+def _check_layers(layers):
+    want = "whole numbers from 0 to 30, the layers of VGG-16"
+    if not isinstance(layers, Sequence) or isinstance(layers, (str, bytes)):
+        raise TypeError(f"layers: got {_short(layers)}; expected {want}")
+    if not layers: raise ValueError(f"layers: got none; expected {want}")
+    chosen = {check_count("layers", n) for n in layers}
+    if max(chosen) > 30: raise ValueError(f"layers: got {_short(layers)}; expected {want}")
+    return tuple(sorted(chosen))
+
 # %% ../nbs/09_texture.ipynb #ea5fa63c
 def style_features(
     weights: str | Path = "auto",  # "random": the bank; "imagenet" or a file: VGG; "auto": VGG if it can be had
 ) -> nn.Module:  # (B, 3, H, W) -> list of maps; `reach` is how many pixels one feature looks at
     "Features to compare textures by."
-    if weights == "random": return RandomFeatures()
-    if weights != "auto": return VGGFeatures(weights=weights)
+    if isinstance(weights, str) and weights == "random": return RandomFeatures()
+    if not isinstance(weights, str) or weights != "auto": return VGGFeatures(weights=weights)
     try: return VGGFeatures()
     except FileNotFoundError as e:
         warnings.warn(f"{e}. Going on with random features", stacklevel=2)
@@ -210,32 +284,46 @@ class StyleLoss:
         target: Tensor,  # (3, H, W) from 0 to 1: the example
         features: Callable | None = None,  # (B, 3, H, W) -> list of maps; None is `RandomFeatures()`
         kind: str = "ot",  # "ot": sliced optimal transport; "gram": Gram matrices
-        directions: int = 32,  # random projections in a call, for "ot"
-        points: int | None = 1024,  # places of a map that are sorted in a call; None takes all, exactly
+        directions: int = 32,  # random projections in a call, for "ot"; 1 to 4096
+        points: int | None = 1024,  # places of a map that are sorted in a call, 1 or more; None takes all
         pixels: bool | None = None,  # compare the colours too; None does so for "ot"
-        weight: float = 1.0,  # factor of the whole
+        weight: float = 1.0,  # factor of the whole, above 0
         seed: int = 0,  # of directions and places
     ):
-        if kind not in _KINDS: raise ValueError(f"kind: got {kind!r}; expected one of {', '.join(_KINDS)}")
-        self.features = RandomFeatures() if features is None else features
-        _check_rgb("target", target[None] if isinstance(target, Tensor) else target, getattr(self.features, "reach", 1))
-        self.kind, self.directions, self.points, self.weight = kind, directions, points, weight
+        self.kind = _check_choice("kind", kind, _KINDS)
+        self.features = RandomFeatures() if features is None else check_function("features", features)
+        self.directions = check_count("directions", directions, 1, 4096)
+        self.points = None if points is None else check_count("points", points, 1)
+        if not isinstance(pixels, (bool, np.bool_, type(None))):
+            raise TypeError(f"pixels: got {_short(pixels)}; expected True, False or None")
         self.pixels = kind == "ot" if pixels is None else pixels
+        self.weight = check_number("weight", weight, above=0)
         self.dice = make_generator(seed)
+        reach = getattr(self.features, "reach", 1)
+        _check_rgb("target", target, reach, batch=False, dtype=_dtype(self.features))
+        _check_range("target", target)
+        self.dtype = target.dtype
         with torch.no_grad(): maps = [m.flatten(2) for m in self._maps(target[None])]
+        if not maps: raise ValueError("features: got no map, and no pixels; expected one map or more")
         self.target = maps if kind == "ot" else [self._gram(m) for m in maps]
 
     @classmethod
     def preset(cls, name, target, weights="auto", **settings):
         "A loss of the papers by name, one of `PRESETS`."
-        if name not in PRESETS: raise ValueError(f"name: got {name!r}; expected one of {', '.join(PRESETS)}")
-        chosen = dict(PRESETS[name])
+        chosen = dict(PRESETS[_check_choice("name", name, PRESETS)])
         layers = chosen.pop("layers", None)
-        vgg = "imagenet" if weights == "auto" else weights
+        auto = isinstance(weights, str) and weights == "auto"
+        vgg = "imagenet" if auto else weights
         features = VGGFeatures(layers, vgg) if layers else style_features(weights)
         return cls(target, features, **chosen | settings)
 
-    def _maps(self, rgb): return [*([rgb] if self.pixels else []), *self.features(rgb)]
+    def _maps(self, rgb):
+        maps = self.features(rgb)
+        sound = isinstance(maps, (list, tuple)) and all(_is_plain(m) and m.ndim > 2 for m in maps)
+        if not sound:
+            raise TypeError(f"features: got {_short(maps)} from it; expected a list of maps (B, C, h, w)")
+        return [*([rgb] if self.pixels else []), *maps]
+
     def _gram(self, f): return f @ f.mT / f.shape[2]
 
     def _choose(self, n):  # places of a map, without repetition
@@ -249,7 +337,8 @@ class StyleLoss:
 
     def each(self, rgb):  # (B, 3, H, W) -> (B,)
         "The loss of each picture."
-        _check_rgb("rgb", rgb, 1, finite=False)
+        smallest = getattr(self.features, "smallest", 1)
+        _check_rgb("rgb", rgb, smallest, finite=False, dtype=self.dtype)
         pairs = zip((m.flatten(2) for m in self._maps(rgb)), self.target)
         if self.kind == "ot": return self.weight * sum(self._transport(f, t) for f, t in pairs)
         return self.weight * sum((self._gram(f) - t).square().mean((1, 2)) for f, t in pairs)
@@ -262,16 +351,21 @@ class StyleLoss:
 
     def load_state_dict(self, tensors):
         "The reverse of `state_dict`."
-        self.dice.set_state(tensors["dice"])
+        try:
+            self.dice.set_state(dict(tensors)["dice"])
+        except Exception:  # what came may be anything
+            raise ValueError(f"tensors: got {_short(tensors)}; expected what `state_dict` gives") from None
 
-# %% ../nbs/09_texture.ipynb #8a92e70e
-def _check_rgb(name, rgb, least, finite=True):
-    if not isinstance(rgb, Tensor) or rgb.ndim != 4 or rgb.shape[1] != 3:
-        raise ValueError(f"{name}: got {tuple(getattr(rgb, 'shape', ()))}; "
-                         "expected three colour channels, (B, 3, H, W), for one picture (3, H, W)")
-    if min(rgb.shape[2:]) < least:
-        raise ValueError(f"{name}: got {tuple(rgb.shape[2:])} pixels; the features look at {least} x {least}")
-    if finite and not torch.isfinite(rgb).all(): raise ValueError(f"{name}: it holds NaN or infinite values")
+# %% ../nbs/09_texture.ipynb #b3f0c0de
+def _check_range(name, picture):
+    low, high = picture.min().item(), picture.max().item()
+    if low < -1e-6 or high > 1 + 1e-6:
+        raise ValueError(f"{name}: got values from {low:g} to {high:g}; expected 0 to 1")
+
+def _dtype(features):
+    "Of the numbers in a module; None where there are none."
+    numbers = [*features.buffers(), *features.parameters()] if isinstance(features, nn.Module) else []
+    return next((t.dtype for t in numbers if t.is_floating_point()), None)
 
 # %% ../nbs/09_texture.ipynb #1dba51ac
 MODELS = {
@@ -286,7 +380,7 @@ def texture_model(
     **settings,  # for `NCAModel`, instead of those of the kind
 ) -> NCAModel:
     "A fresh automaton for textures: a torus, four kernels, no alive mask."
-    if kind not in MODELS: raise ValueError(f"kind: got {kind!r}; expected one of {', '.join(MODELS)}")
+    _check_choice("kind", kind, MODELS)
     common = dict(kernels=("identity", "sobel_x", "sobel_y", "laplacian"), padding="wrap", alive_threshold=None)
     return NCAModel(**common | MODELS[kind] | settings, generator=make_generator(seed))
 
@@ -298,13 +392,21 @@ def noise_state(
     generator: torch.Generator | None = None,  # makes the noise reproducible
 ) -> Tensor:  # (batch, channels, H, W), uniform from -0.5 to 0.5
     "Where a texture starts."
-    for name, value in (("batch", batch), ("channels", channels)): check_count(name, value, 1)
-    return torch.rand(batch, channels, *check_size(size), generator=generator) - 0.5
+    batch = check_count("batch", batch, 1, _MOST)
+    channels = check_count("channels", channels, 1, 2**14)
+    sides = batch, channels, *_sides("size", size)
+    _check_room("size", *sides)
+    device = "cpu" if check_generator(generator) is None else generator.device
+    return torch.rand(sides, generator=generator, device=device) - 0.5
 
 def to_texture(
     x: Tensor,  # (B, C, H, W) with C of 3 or more
 ) -> Tensor:  # (B, 3, H, W), not clamped
     "The colours of a texture's cells."
+    if not _is_plain(x) or not x.is_floating_point():
+        raise TypeError(f"x: got {_short(x)}; expected a tensor (B, C, H, W), floating point")
+    if x.ndim != 4 or x.shape[1] < 3:
+        raise ValueError(f"x: got shape {tuple(x.shape)}; expected (B, C, H, W) with C of 3 or more")
     return x[:, :3] + 0.5
 
 # %% ../nbs/09_texture.ipynb #bc07e6b1
@@ -318,7 +420,9 @@ class NoisePool(SamplePool):
         reseed: int = 6,  # put noise into a batch every so many steps, 1 or more
         seed: int = 0,  # of the first noise
     ):
-        g = make_generator(seed)
+        g, size = make_generator(seed), check_count("size", size, 1, _MOST)
+        channels, grid = check_count("channels", channels, 1, 2**14), _sides("grid", grid)
+        _check_room("size", size, channels, *grid)
         super().__init__(noise_state(1, channels, grid, g), size, reseed=reseed)
         self.states = noise_state(size, channels, grid, g)
 
@@ -350,12 +454,27 @@ def learn_texture(
     **settings,  # for `train`: steps, batch, rollout, lr, lr_drops, progress, stop_at, callbacks, guard
 ) -> tuple[NCAModel, History]:
     "Train an automaton that makes noise look like `example` (Niklasson et al. 2021; the loss after Heitz et al. 2021)."
-    style = style or StyleLoss(example, seed=seed)
-    if model is None: model = texture_model(seed=seed)
+    settings = dict(steps=2000, batch=4, rollout=(32, 64), lr=2e-3, lr_drops=((0.5, 0.3), (0.8, 0.3)),
+                    guard=False) | settings
+    _check_rgb("example", example, batch=False)
+    _check_range("example", example)
+    if style is None: style = StyleLoss(example, seed=seed)
+    elif not isinstance(style, StyleLoss):
+        raise TypeError(f"style: got {_short(style)}; expected a StyleLoss or None")
+    model = _check_model("model", texture_model(seed=seed) if model is None else model)
+    if model.channels < 3: raise ValueError(f"model: got {model.channels} channels; expected 3 or more")
+    least = getattr(style.features, "smallest", 1)
+    grid = _sides("grid", grid)
+    if min(grid) < least:
+        raise ValueError(f"grid: got {grid}; expected {least} or more each way, as the features look so far")
+    pool = check_count("pool", pool, check_count("batch", settings["batch"], 1), _MOST)
+    _check_room("pool", pool, model.channels, *grid)
     source = NoisePool(model.channels, grid, pool, reseed, seed)
-    defaults = dict(steps=2000, batch=4, rollout=(32, 64), lr=2e-3, lr_drops=((0.5, 0.3), (0.8, 0.3)),
-                    guard=False)
-    return model, train(model, source, _TextureLoss(style), seed=seed, **defaults | settings)
+    return model, train(model, source, _TextureLoss(style), seed=seed, **settings)
+
+def _check_model(name, model):
+    if not isinstance(model, NCAModel): raise TypeError(f"{name}: got {_short(model)}; expected an NCAModel")
+    return model
 
 # %% ../nbs/09_texture.ipynb #1470e271
 @torch.no_grad()
@@ -363,13 +482,20 @@ def patch_distance(
     a: Tensor,  # (3, H, W)
     b: Tensor,  # (3, H', W'), of any size that holds a patch
     sides: Sequence[int] = (3, 7, 11, 15),  # of the patches, in pixels
-    scales: int = 3,  # full size, half, quarter ...
-    directions: int = 64,  # random projections for each kind of patch
+    scales: int = 3,  # full size, half, quarter ...; as many as leave a pixel
+    directions: int = 64,  # random projections for each kind of patch, 1 to 4096
     seed: int = 0,  # of the projections
 ) -> float:  # in units of colour; a mean over sides and scales
     "Sliced Wasserstein distance between the patches of two pictures."
-    for name, picture in (("a", a), ("b", b)):
-        _check_rgb(name, picture[None] if isinstance(picture, Tensor) else picture, max(sides))
+    if not isinstance(sides, Sequence) or isinstance(sides, (str, bytes)) or not sides:
+        raise TypeError(f"sides: got {_short(sides)}; expected a list of whole numbers")
+    sides = [check_count("sides", side, 1) for side in sides]
+    for name, picture in (("a", a), ("b", b)): _check_rgb(name, picture, max(sides), batch=False)
+    if a.dtype != b.dtype: raise TypeError(f"b: got {b.dtype}; expected {a.dtype}, as a")
+    smallest = min(*a.shape[1:], *b.shape[1:])
+    scales = check_count("scales", scales, 1, smallest.bit_length())  # the last one has a pixel left
+    directions = check_count("directions", directions, 1, 4096)
+    _check_room("directions", directions, max(p.shape[1] * p.shape[2] for p in (a, b)))
     g, found = make_generator(seed), []
     for scale in range(scales):
         if scale: a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
@@ -377,18 +503,23 @@ def patch_distance(
             way = torch.randn(directions, 3, side, side, generator=g)
             way /= way.flatten(1).norm(dim=1)[:, None, None, None]
             if side > min(*a.shape[1:], *b.shape[1:]): continue
-            clouds = [F.conv2d(picture[None], way)[0].flatten(1) for picture in (a, b)]
+            clouds = [F.conv2d(picture[None], way.to(picture))[0].flatten(1) for picture in (a, b)]
             found.append(sorted_distance(*clouds).mean().sqrt())
     return torch.stack(found).mean().item()
 
 # %% ../nbs/09_texture.ipynb #8fdf3b6b
 def texture_quality(
-    picture: Tensor,  # (3, H, W): a synthesis; values outside 0 to 1 are cut off
-    example: Tensor,  # (3, H, W)
+    picture: Tensor,  # (3, H, W), 15 or more each way: a synthesis; values outside 0 to 1 are cut off
+    example: Tensor,  # (3, H, W), 15 or more high and 30 or more wide
     seed: int = 0,  # of projections and noise
 ) -> dict:  # "ratio": distance to the example in floors; "noise": the same for noise; "floor": the floor itself
     "How close a synthesis is to its example, by `patch_distance`, which no training here uses."
+    for name, it in (("picture", picture), ("example", example)): _check_rgb(name, it, 15, batch=False)
+    if picture.dtype != example.dtype:
+        raise TypeError(f"picture: got {picture.dtype}; expected {example.dtype}, as the example")
     half = example.shape[2] // 2
+    if half < 15:
+        raise ValueError(f"example: got shape {tuple(example.shape)}; expected a width of 30 or more")
     floor = patch_distance(example[..., :half], example[..., half:], seed=seed)
     noise = torch.rand(example.shape, generator=make_generator(seed))
     far = {name: patch_distance(p.clamp(0, 1), example, seed=seed)
@@ -406,13 +537,30 @@ def graft(
     generator: torch.Generator | None = None,  # makes the firing reproducible
 ) -> Tensor:  # (B, C, H, W)
     "Run two rules in one grid; where both have a say, the state is the weighted mean of theirs."
-    check_count("steps", steps, 0)
+    steps = check_count("steps", steps, 0)
+    check_state(x)
+    check_generator(generator)
     for name, model in (("left", left), ("right", right)):
-        if model.channels != x.shape[1]:
+        if _check_model(name, model).channels != x.shape[1]:
             raise ValueError(f"{name}: it has {model.channels} channels, and x has {x.shape[1]}")
-    if blend.min() < 0 or blend.max() > 1:
-        raise ValueError(f"blend: got {blend.min():.2g} to {blend.max():.2g}; expected 0 to 1")
+        if _dtype(model) != x.dtype:
+            raise TypeError(f"x: got {x.dtype}; expected {_dtype(model)}, as the {name} model")
+    _check_blend(blend, x)
     for _ in range(steps):
         fire = left._fire(x, generator)
         x = torch.lerp(left.step(x, fire), right.step(x, fire), blend.to(x))
     return x
+
+# %% ../nbs/09_texture.ipynb #b4f0c0de
+def _check_blend(blend, x):
+    wide = (x.shape[0], 1, *x.shape[2:])
+    if not _is_plain(blend): raise TypeError(f"blend: got {_short(blend)}; expected a tensor")
+    if not blend.is_floating_point(): raise TypeError(f"blend: got {blend.dtype}; expected floating point")
+    try:
+        fits = torch.broadcast_shapes(blend.shape, wide) == wide and blend.numel()
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(f"blend: got shape {tuple(blend.shape)}; expected one that spreads to {wide}")
+    if not ((blend >= 0) & (blend <= 1)).all():
+        raise ValueError(f"blend: got {blend.min():.2g} to {blend.max():.2g}; expected 0 to 1")

@@ -8,7 +8,7 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/viz.html.md"""
 __all__ = ['PALETTE', 'as_color', 'as_image', 'book_figure', 'show_images', 'Film', 'plot_loss']
 
 # %% ../nbs/90_viz.ipynb #91301a26
-import base64, html, io, math
+import base64, html, io, itertools, math
 from pathlib import Path
 from typing import Iterable, Sequence
 
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from PIL import Image, ImageColor
 
-from .ground import check_path, write_file
+from .ground import _short, check_count, check_number, check_path, write_file
 
 # %% ../nbs/90_viz.ipynb #64931f96
 PALETTE = dict(ink="#1f2430", paper="#fbf7ef", leaf="#2f7d5b", amber="#e0a030", coral="#d9603b", sky="#3b7ea1")
@@ -28,62 +28,89 @@ def as_color(
     color: str | float | Sequence[float],  # a name in `PALETTE` or in Pillow, a hex code, a grey level, (r, g, b)
 ) -> np.ndarray:                           # three float32 numbers from 0 to 1
     "Look up a colour."
+    return _as_color("color", color)
+
+def _as_color(name, color):
     if isinstance(color, str):
         try: return np.array(ImageColor.getrgb(PALETTE.get(color, color))[:3], np.float32) / 255
         except ValueError:
             known = ", ".join(PALETTE)
-            raise ValueError(f"color: {color!r} is neither in PALETTE ({known}) nor known to Pillow") from None
-    rgb = np.asarray(color, np.float32)
+            raise ValueError(f"{name}: got {_short(color)}; expected a colour in PALETTE ({known}) or "
+                             "one that Pillow knows") from None
+    rgb = _as_numbers(name, color, "a name, a grey level or (r, g, b)")
     if rgb.shape not in ((), (3,)) or not ((rgb >= 0) & (rgb <= 1)).all():
-        raise ValueError(f"color: expected a grey level or (r, g, b) from 0 to 1, got {color!r}")
-    return np.broadcast_to(rgb, (3,)).copy()
+        raise ValueError(f"{name}: got {_short(color)}; expected a grey level or (r, g, b) from 0 to 1")
+    return np.broadcast_to(rgb.astype(np.float32), (3,)).copy()
+
+def _as_numbers(name, value, want):
+    "An array of real numbers, from whatever holds them: an array, a tensor or lists."
+    try:
+        if hasattr(value, "detach"):
+            value = value.detach().cpu()
+            if value.is_sparse: value = value.to_dense()
+            # NumPy has no bfloat16
+            if value.is_floating_point() and value.element_size() < 4: value = value.float()
+        numbers = np.asarray(value)
+    except Exception:  # arrays of others raise anything
+        numbers = np.asarray(None)
+    if numbers.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: got {_short(value)}; expected {want}")
+    return numbers
 
 # %% ../nbs/90_viz.ipynb #c16abefb
 def _as_array(picture) -> np.ndarray:
     "Check a picture and give it as a float32 array (C, H, W) from 0 to 1."
-    a = np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)
+    a = _as_numbers("picture", picture, "an array of numbers")
     shape, kind = a.shape, a.dtype.kind
-    if kind not in "fiub": raise TypeError(f"picture: expected an array of numbers, got {type(picture).__name__}")
     if a.ndim == 2: a = a[None]
     if a.ndim != 3 or a.shape[0] not in (1, 3, 4):
-        raise ValueError(f"picture: expected (H, W) or (C, H, W) with 1, 3 or 4 channels, got shape {shape}")
-    if 0 in shape: raise ValueError(f"picture: there is nothing to show in shape {shape}")
+        raise ValueError(f"picture: got shape {shape}; expected (H, W) or (C, H, W) with 1, 3 or 4 channels")
+    if 0 in shape: raise ValueError(f"picture: got shape {shape}, nothing to show; expected a cell or more")
     if kind == "f" and not np.isfinite(a).all(): raise ValueError("picture: it holds NaN or infinite values")
     if kind in "iu" and (a.min() < 0 or a.max() > 1):
-        raise ValueError(f"picture: whole numbers must be 0 or 1, got {a.min()} to {a.max()}; divide 8-bit ones by 255")
-    return a.astype(np.float32).clip(0, 1)
+        raise ValueError(f"picture: got whole numbers from {a.min()} to {a.max()}; expected 0 or 1: "
+                         "divide 8-bit ones by 255")
+    return a.clip(0, 1).astype(np.float32)
 
 # %% ../nbs/90_viz.ipynb #afc5c4ab
 def _as_pixels(picture, background=1.0, colors=None) -> np.ndarray:
     "Check a picture and give its pixels: uint8 (H, W, 3), or (H, W, 4) when there is an alpha to keep."
     a = _as_array(picture)
+    ground = None if background is None else _as_color("background", background)[:, None, None]
     if colors is not None:
-        if len(colors) != 2: raise ValueError(f"colors: expected (dead, alive), got {colors!r}")
-        if len(a) != 1: raise ValueError(f"colors: only one channel can be coloured, this picture has {len(a)}")
-        dead, alive = (as_color(c)[:, None, None] for c in colors)
+        want = f"got {_short(colors)}; expected (dead, alive)"
+        if not isinstance(colors, (tuple, list)): raise TypeError(f"colors: {want}")
+        if len(colors) != 2: raise ValueError(f"colors: {want}")
+        if len(a) != 1:
+            raise ValueError(f"colors: this picture has {len(a)} channels; expected 1 for two colours")
+        dead, alive = (_as_color("colors", c)[:, None, None] for c in colors)
         a = dead + (alive - dead) * a
     elif len(a) == 1: a = a.repeat(3, 0)
     if len(a) == 4:
         rgb, alpha = a[:3], a[3:]
-        if background is None: a = np.concatenate([rgb / np.where(alpha > 0, alpha, 1), alpha])
-        else: a = rgb + (1 - alpha) * as_color(background)[:, None, None]
+        if ground is None: a = np.concatenate([rgb / np.where(alpha > 0, alpha, 1), alpha])
+        else: a = rgb + (1 - alpha) * ground
     return np.round(a.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
 
 # %% ../nbs/90_viz.ipynb #ce230c7e
-def _check_scale(scale):
-    if not isinstance(scale, int) or scale < 1:
-        raise ValueError(f"scale: expected a whole number of 1 or more, got {scale!r}")
+_MOST_SIDE = 8192  # screen pixels of an enlarged picture
+
+def _check_scale(scale, width=1, height=1):
+    "A whole number by which a picture of so many cells can be enlarged."
+    most = max(1, _MOST_SIDE // max(width, height))
+    return check_count("scale", scale, 1, most)
 
 # %% ../nbs/90_viz.ipynb #1b40f679
 def as_image(
     picture,                                # (H, W) or (1|3|4, H, W), array or tensor; floats 0 to 1, or 0 and 1
-    scale: int = 1,                         # screen pixels a cell, 1 or more
+    scale: int = 1,                         # screen pixels a cell, 1 or more; up to 8192 for the longer side
     background: str | float | None = 1.0,   # colour under a four-channel picture; None keeps the alpha
     colors: tuple | None = None,            # (dead, alive): the colours of 0 and 1 in a one-channel picture
 ) -> Image.Image:                           # RGB, or RGBA where alpha is kept
     "Turn a picture into a Pillow image, with sharp square cells."
     _check_scale(scale)
     img = Image.fromarray(_as_pixels(picture, background, colors))
+    scale = _check_scale(scale, img.width, img.height)
     return img.resize((img.width * scale, img.height * scale), Image.Resampling.NEAREST)
 
 # %% ../nbs/90_viz.ipynb #a886be64
@@ -96,14 +123,16 @@ _STYLE = {
 
 # %% ../nbs/90_viz.ipynb #31eb3e3d
 def book_figure(
-    rows: int = 1, cols: int = 1,  # how many panels
-    width: float = 6.4,            # of the whole figure, in inches
-    height: float = 3.0,           # of the whole figure, in inches
+    rows: int = 1, cols: int = 1,  # how many panels, 1 to 64
+    width: float = 6.4,            # of the whole figure, in inches, up to 64
+    height: float = 3.0,           # of the whole figure, in inches, up to 64
     **kwargs,                      # for `plt.subplots`
 ) -> tuple:                        # (figure, axes), as `plt.subplots` gives them
     "Make a figure in the colours of the book."
+    rows, cols = check_count("rows", rows, 1, 64), check_count("cols", cols, 1, 64)
+    size = check_number("width", width, above=0, most=64), check_number("height", height, above=0, most=64)
     with plt.rc_context(_STYLE):
-        fig, axes = plt.subplots(rows, cols, figsize=(width, height), layout="constrained", **kwargs)
+        fig, axes = plt.subplots(rows, cols, figsize=size, layout="constrained", **kwargs)
     plt.close(fig)
     return fig, axes
 
@@ -134,9 +163,31 @@ def _draw_cells(ax, pix, grid):
         ax.set_yticks([i - 0.5 for i in range(1, h)], minor=True)
         ax.grid(which="minor", color=PALETTE["ink"], alpha=0.15, linewidth=0.5)
 
+# %% ../nbs/90_viz.ipynb #c1f0c0de
+def _take(name, things, most):
+    "A list of one or more, read from anything that can be gone through."
+    try:
+        # letters are no pictures
+        things = iter(None if isinstance(things, (str, bytes)) else things)
+    except Exception:
+        raise TypeError(f"{name}: got {_short(things)}; expected a list of pictures") from None
+    taken = list(itertools.islice(things, most + 1))
+    if not taken: raise ValueError(f"{name}: got none; expected at least one picture")
+    if len(taken) > most:
+        raise ValueError(f"{name}: got more than {most}; expected {most} pictures or less")
+    return taken
+
+def _names(name, names):
+    "A list of texts; an empty one for None."
+    if names is None: return []
+    try:
+        return [str(text) for text in (None if isinstance(names, (str, bytes)) else names)]
+    except Exception:
+        raise TypeError(f"{name}: got {_short(names)}; expected a list of texts") from None
+
 # %% ../nbs/90_viz.ipynb #85876632
 def show_images(
-    pictures: Iterable,                   # pictures, each as `as_image` takes them
+    pictures: Iterable,                   # up to 1024 pictures, each as `as_image` takes them
     titles: Sequence[str] | None = None,  # one for each picture, or one for each column
     cols: int | None = None,              # pictures in a row; all in one row, up to eight, by default
     size: float = 1.6,                    # width of a picture at most, in inches
@@ -147,30 +198,38 @@ def show_images(
     rows: Sequence[str] | None = None,    # names of the rows, to their left
 ) -> Figure:                              # the pictures side by side
     "Show pictures side by side."
-    pixels = [_as_pixels(p, background, colors) for p in pictures]
-    if not pixels: raise ValueError("pictures: expected at least one picture, got none")
+    size = check_number("size", size, above=0, most=64)
+    cols = None if cols is None else check_count("cols", cols, 1, 256)
+    titles, rows = _names("titles", titles), _names("rows", rows)
+    if not isinstance(suptitle, (str, type(None))):
+        raise TypeError(f"suptitle: got {_short(suptitle)}; expected a text")
+    if not isinstance(grid, (bool, np.bool_)):
+        raise TypeError(f"grid: got {_short(grid)}; expected True or False")
+    pixels = [_as_pixels(p, background, colors) for p in _take("pictures", pictures, 1024)]
     cols = min(len(pixels), 8) if cols is None else cols
-    if cols < 1: raise ValueError(f"cols: expected 1 or more, got {cols}")
-    titles = [] if titles is None else [str(title) for title in titles]
     if len(titles) not in (0, cols, len(pixels)):
-        raise ValueError(f"titles: {len(titles)} titles for {len(pixels)} pictures")
+        raise ValueError(f"titles: {len(titles)} titles for {len(pixels)} pictures; "
+                         "expected one for each, or for each column")
     titles += [""] * (len(pixels) - len(titles))
     starts = range(0, len(pixels), cols)  # the first picture of each row
-    if rows is not None and len(rows) != len(starts):
-        raise ValueError(f"rows: {len(rows)} names for {len(starts)} rows")
+    if rows and len(rows) != len(starts):
+        raise ValueError(f"rows: {len(rows)} names for {len(starts)} rows; expected one for each")
     lines = [max((t.count("\n") + 1 for t in titles[i:i + cols] if t), default=0) for i in starts]
     dpi, heads, top = _STYLE["figure.dpi"], [14 * n + 6 * bool(n) for n in lines], 26 * bool(suptitle)
     with plt.rc_context(_STYLE):
-        widths = [TextPath((0, 0), name, 9).get_extents().width * dpi / 72 for name in rows or [] if name]
+        widths = [TextPath((0, 0), name, 9).get_extents().width * dpi / 72 for name in rows if name]
         left = math.ceil(max(widths, default=0))
         (W, H), boxes = _panels([p.shape[:2] for p in pixels], cols, round(size * dpi), heads, top, left)
+        if max(W, H) > 2**15:
+            raise ValueError(f"pictures: got {len(pixels)}, which need {W} x {H} screen pixels; "
+                             f"expected {2**15} or less each way")
         fig = plt.figure(figsize=(W / dpi, H / dpi))
     plt.close(fig)
     for pix, title, (x, y, w, h) in zip(pixels, titles, boxes):
         ax = fig.add_axes([x / W, y / H, w / W, h / H])
         _draw_cells(ax, pix, grid)
         ax.set_title(title, fontsize=9, pad=5, color=PALETTE["ink"])
-    for name, (x, y, w, h) in zip(rows or [], boxes[::cols]):
+    for name, (x, y, w, h) in zip(rows, boxes[::cols]):
         fig.text((left + 6) / W, (y + h / 2) / H, name, fontsize=9, ha="right", va="center", color=PALETTE["ink"])
     if suptitle: fig.suptitle(suptitle, fontsize=11, color=PALETTE["ink"], y=1 - 6 / H, va="top")
     return fig
@@ -186,7 +245,8 @@ def _one_world(frames: Iterable) -> Iterable:
     "Refuse arrays that cannot be (T, H, W) or (T, C, H, W)."
     if getattr(frames, "ndim", 4) in (3, 4): return frames
     shape = tuple(frames.shape)
-    raise ValueError(f"frames: expected (T, H, W) or (T, C, H, W), got shape {shape}; film one world at a time")
+    raise ValueError(f"frames: got shape {shape}; expected (T, H, W) or (T, C, H, W): "
+                     "film one world at a time")
 
 # %% ../nbs/90_viz.ipynb #be31ff17
 _FORMATS = {".webp": ("WEBP", dict(method=4)), ".gif": ("GIF", dict(disposal=2)), ".png": ("PNG", dict(disposal=1))}
@@ -204,25 +264,29 @@ class Film:
     "A looping film of pictures that all have the same size."
     def __init__(
         self,
-        frames: Iterable,                       # pictures, each as `as_image` takes them
-        fps: float = 20,                        # frames a second, up to 100
-        scale: int = 4,                         # screen pixels a cell
+        frames: Iterable,                       # up to 10,000 pictures, each as `as_image` takes them
+        fps: float = 20,                        # frames a second, from one a minute (1/60) to 100
+        scale: int = 4,                         # screen pixels a cell; up to 8192 for the longer side
         background: str | float | None = None,  # colour under four-channel pictures; None leaves them transparent
         colors: tuple | None = None,            # (dead, alive), for one-channel pictures
         alt: str | None = None,                 # what a reader who cannot see the film is told
         quality: int = 75,                      # of a film with more than 256 colours, 1 to 100
     ):
         _check_scale(scale)
-        if not 0 < fps <= 100: raise ValueError(f"fps: expected more than 0 and at most 100, got {fps!r}")
-        if not 1 <= quality <= 100: raise ValueError(f"quality: expected 1 to 100, got {quality!r}")
-        pixels = [_as_pixels(f, background, colors) for f in _one_world(frames)]
-        if not pixels: raise ValueError("frames: expected at least one picture, got none")
+        fps, quality = check_number("fps", fps, 1 / 60, 100), check_count("quality", quality, 1, 100)
+        if not isinstance(alt, (str, type(None))):
+            raise TypeError(f"alt: got {_short(alt)}; expected a text")
+        pixels = [_as_pixels(f, background, colors) for f in _take("frames", _one_world(frames), 10_000)]
         shapes = sorted({p.shape for p in pixels})
-        if len(shapes) > 1: raise ValueError(f"frames: expected one shape, got {shapes} (H, W, C)")
+        if len(shapes) > 1:
+            raise ValueError(f"frames: got the shapes {shapes} (H, W, C); expected one shape")
+        if max(shapes[0][:2]) > _MOST_SIDE:
+            raise ValueError(f"frames: got the shape {shapes[0]} (H, W, C); "
+                             f"expected {_MOST_SIDE} cells or less each way")
         self.images = [Image.fromarray(p) for p in pixels]
         self.webp = dict(lossless=True, minimize_size=True) if _n_colors(pixels) <= 256 else dict(quality=quality)
-        self.fps, self.scale = fps, scale
         self.width, self.height = self.images[0].size
+        self.fps, self.scale = fps, _check_scale(scale, self.width, self.height)
         self.alt = alt or f"A looping film of {len(pixels)} frames, {self.width} by {self.height} cells"
 
     def __len__(self): return len(self.images)
@@ -238,9 +302,10 @@ class Film:
         path: str | Path,  # ends in .webp, .gif or .png (animated); its folder must exist
     ) -> Path:             # where the film is
         "Save the film, enlarged by `scale`."
-        path, suffix = Path(path), Path(path).suffix.lower()
-        if suffix not in _FORMATS: raise ValueError(f"path: expected .webp, .gif or .png at the end, got {path.name!r}")
-        check_path("path", path, make=False)
+        path = check_path("path", path, make=False)
+        suffix = path.suffix.lower()
+        if suffix not in _FORMATS:
+            raise ValueError(f"path: got {path.name!r}; expected .webp, .gif or .png at the end")
         size = self.width * self.scale, self.height * self.scale
         images = [i.resize(size, Image.Resampling.NEAREST) for i in self.images]
         write_file(path, _encode(images, self.fps, suffix, **(self.webp if suffix == ".webp" else {})))
@@ -249,12 +314,14 @@ class Film:
 # %% ../nbs/90_viz.ipynb #80a30a88
 def plot_loss(
     losses: Sequence[float],      # one for each training step
-    target: float | None = None,  # a level to reach, drawn as a dashed line
+    target: float | None = None,  # a level to reach, above 0, drawn as a dashed line
 ) -> Figure:                      # the loss on a logarithmic scale
     "Plot a loss over training steps."
-    y = np.asarray([float(v) for v in losses])
+    y = _as_losses(losses)
+    if target is not None: target = check_number("target", target, above=0)
     y = np.where(np.isfinite(y) & (y > 0), y, np.nan)
-    if np.isnan(y).all(): raise ValueError(f"losses: expected positive numbers, found none among {len(y)} values")
+    if np.isnan(y).all():
+        raise ValueError(f"losses: got none among {len(y)} values; expected positive numbers")
     fig, ax = book_figure(height=2.6)
     ax.plot(y, lw=0.8, alpha=0.4, color=PALETTE["leaf"])
     k = max(1, len(y) // 40)
@@ -266,3 +333,16 @@ def plot_loss(
         ax.legend(frameon=False, fontsize=9)
     ax.set(yscale="log", xlabel="training step", ylabel="loss", xlim=(0, max(1, len(y) - 1)))
     return fig
+
+# %% ../nbs/90_viz.ipynb #c2f0c0de
+def _as_losses(losses):
+    if not hasattr(losses, "shape"):
+        # letters are no numbers, and a set has no order
+        strange = isinstance(losses, (str, bytes, set, frozenset, dict))
+        try:
+            losses = [float(loss) for loss in (None if strange else losses)]
+        except Exception:
+            raise TypeError(f"losses: got {_short(losses)}; expected a list of numbers") from None
+    y = _as_numbers("losses", losses, "a list of numbers").astype(float)
+    if y.ndim != 1: raise ValueError(f"losses: got shape {y.shape}; expected one number for each step")
+    return y

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from nca_tutorial.differentiable import (Lenia, RuleNet, all_neighbourhoods, centre_of_mass, exam, find_gliders, growth, learn_rule,
                                          lenia_kernel, random_blobs, world_pairs)
@@ -147,20 +148,22 @@ def test_pairs_repeat_with_their_seed():
 # Bad input: an error that names the argument
 
 numbers = st.one_of(st.integers(-5, 1), st.floats(-3, 0), st.just(math.nan), st.none(), st.text(max_size=2), st.booleans())
+kind = lambda value: ValueError if type(value) is int else TypeError
 
 @given(numbers)
 @settings(max_examples=40, deadline=None)
 def test_bad_radius_and_hidden(value):
-    with pytest.raises(ValueError, match="radius"): lenia_kernel(value)
-    if value is not True and value != 1:
-        with pytest.raises(ValueError, match="hidden"): RuleNet(hidden=value)
+    with pytest.raises(kind(value), match="^radius: got .*; expected"): lenia_kernel(value)
+    if type(value) is not int or value != 1:
+        with pytest.raises(kind(value), match="^hidden: got .*; expected"): RuleNet(hidden=value)
 
 @given(st.one_of(st.integers(-5, 26), st.tuples(st.integers(-2, 99), st.integers(-2, 26)), st.none(), st.text(max_size=3), st.floats()))
 @settings(max_examples=60, deadline=None)
 def test_bad_size(size):
-    with pytest.raises(ValueError, match="size"): Lenia(size)
+    error = ValueError if isinstance(size, (int, tuple)) else TypeError
+    with pytest.raises(error, match="^size: got .*; expected"): Lenia(size)
     if not (isinstance(size, int) and size > 0 or isinstance(size, tuple) and min(size) > 0):
-        with pytest.raises(ValueError, match="size"): random_blobs(1, size)
+        with pytest.raises(error, match="^size: got .*; expected"): random_blobs(1, size)
 
 @given(st.sampled_from(["mu", "sigma", "dt"]), st.sampled_from([0, -1, -0.1, math.nan, math.inf, -math.inf]))
 @settings(max_examples=20, deadline=None)
@@ -191,13 +194,12 @@ def test_bad_values(value):
     (lambda: growth(torch.zeros(2), sigma=-1), "sigma"),
     (lambda: growth(torch.zeros(2), sigma=math.nan), "sigma"),
     (lambda: random_blobs(0, 30), "count"),
-    (lambda: random_blobs(2.0, 30), "count"),
     (lambda: random_blobs(2, 30, patch=31), "patch"),
     (lambda: random_blobs(2, 30, patch=4, knots=5), "knots"),
     (lambda: centre_of_mass(torch.zeros(3)), "state"),
-    (lambda: find_gliders(Lenia(30), candidates=0), "count"),
-    (lambda: find_gliders(Lenia(30), settle=-1), "steps"),
-    (lambda: find_gliders(Lenia(30), watch=-1), "steps"),
+    (lambda: find_gliders(Lenia(30), candidates=0), "candidates"),
+    (lambda: find_gliders(Lenia(30), settle=-1), "settle"),
+    (lambda: find_gliders(Lenia(30), watch=-1), "watch"),
     (lambda: Lenia(30).trajectory(torch.zeros(30, 30), -1), "steps"),
     (lambda: Lenia(30).trajectory(torch.zeros(30, 30), 3, every=0), "every"),
     (lambda: world_pairs(life, size=2), "size"),
@@ -209,12 +211,64 @@ def test_bad_values(value):
     (lambda: learn_rule(RuleNet(), [(torch.zeros(4, 4), torch.zeros(4, 5))]), "target"),
 ])
 def test_bad_calls(call, match):
-    with pytest.raises(ValueError, match=match): call()
+    with pytest.raises(ValueError, match=f"^{match}: got"): call()
 
 @pytest.mark.parametrize("call, match", [
     (lambda: Lenia(30)(np.zeros((30, 30))), "state"),
     (lambda: RuleNet()([[0, 1]]), "world"),
     (lambda: world_pairs("B3/S23"), "teacher"),
+    (lambda: random_blobs(2.0, 30), "count"),
 ])
 def test_wrong_kinds(call, match):
-    with pytest.raises(TypeError, match=match): call()
+    with pytest.raises(TypeError, match=f"^{match}: got .*; expected"): call()
+
+
+world = torch.zeros(5, 5)
+lenia30 = Lenia(30)
+CALLS = dict(                                                       # each argument with what works
+    lenia_kernel=(lenia_kernel, dict(radius=3)), growth=(growth, dict(u=torch.zeros(3), mu=0.1, sigma=0.1)),
+    Lenia=(Lenia, dict(size=30, radius=3, mu=0.1, sigma=0.1, dt=0.1)), step=(lenia30, dict(state=torch.zeros(30, 30), steps=1)),
+    potential=(lenia30.potential, dict(state=torch.zeros(30, 30))), trajectory=(lenia30.trajectory, dict(state=torch.zeros(30, 30), steps=2, every=1)),
+    random_blobs=(random_blobs, dict(count=1, size=30, patch=6, knots=3, seed=0)), centre_of_mass=(centre_of_mass, dict(state=torch.ones(5, 5))),
+    find_gliders=(find_gliders, dict(lenia=lenia30, candidates=1, seed=0, settle=1, watch=2, tolerance=0.1)), RuleNet=(RuleNet, dict(hidden=2, seed=0)),
+    forward=(RuleNet(), dict(world=world)), step_of_net=(RuleNet().step, dict(world=world)), world_pairs=(world_pairs, dict(teacher=life, seed=0, size=5, density=0.5)),
+    learn_rule=(learn_rule, dict(net=RuleNet(), pairs=[(world, world)], max_steps=1, lr=0.01, tolerance=0.01)), exam=(exam, dict(student=life, teacher=life)))
+BAD = [object(), "x", math.nan, math.inf, -1, [], {1}, b"x", 1j, np.zeros(3), torch.zeros(0), torch.zeros(3, 3, dtype=torch.complex64), torch.eye(30).to_sparse(), torch.zeros(30, 30, device="meta"), np.int8(-3)]
+FINE = {("growth", "mu", -1), ("growth", "mu", -3), ("exam", "student", "x")}
+
+
+@pytest.mark.parametrize("call, name", [(c, n) for c, (_, kwargs) in CALLS.items() for n in kwargs])
+def test_what_is_bad_is_refused_by_name(call, name):
+    f, kwargs = CALLS[call]
+    f(**kwargs)
+    for bad in BAD:
+        if (call, name) == ("growth", "u") and isinstance(bad, torch.Tensor) and bad.shape == (0,): continue
+        if isinstance(bad, (int, float, np.int8)) and (call, name, bad) in FINE: continue
+        with pytest.raises((ValueError, TypeError), match=f"^{name}: got|^net: it has|^pairs: got"): f(**{**kwargs, name: bad})
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda: lenia_kernel(10**8), "radius: got 100000000; expected 2048 or less"), (lambda: Lenia(60_000), "size: got 60000 x 60000 numbers"),
+    (lambda: Lenia(30, sigma=1e-30), "sigma: got 1e-30; expected 1e-06 or more"), (lambda: Lenia(26), r"size: got \(26, 26\); expected 27 or more each way, as the radius is 13"),
+    (lambda: lenia30.trajectory(torch.zeros(30, 30), 10**8), "steps: got 100000001 x 900 numbers"), (lambda: random_blobs(10**6, 64), "count: got 1000000 x 64 x 64 numbers"),
+    (lambda: world_pairs(life, size=60_000), "size: got 60000; expected 16384 or less"), (lambda: RuleNet(hidden=10**8), "hidden: got 100000000"),
+    (lambda: find_gliders(lenia30, watch=10**8), "candidates: got 64 x 100000001 x 30 x 30 numbers"), (lambda: centre_of_mass(-torch.ones(3, 3)), "state: got negative"),
+    (lambda: learn_rule(nn.Identity(), [(world, world)]), "net: it has no weights"), (lambda: learn_rule(nn.Linear(5, 1), [(world, world)]), "net: got a tensor of shape"),
+    (lambda: learn_rule(RuleNet(), world_pairs(life, size=9), lr=1e30), "lr: got 1e.30, and the error of lesson .* is (nan|inf)"),
+    (lambda: exam(life, lambda w: w[0]), "teacher: got a tensor of shape .* from it; expected the next worlds")])
+def test_bounds_by_value(call, words):
+    with pytest.raises(ValueError, match=f"^{words}"): call()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.complex64])
+def test_lenia_says_which_numbers_it_takes(dtype):
+    with pytest.raises(TypeError, match=f"^state: got {dtype}; expected a tensor of float32 or float64"): lenia30(torch.zeros(30, 30).to(dtype))
+    assert torch.equal(lenia30(torch.zeros(30, 30, dtype=torch.float64)), torch.zeros(30, 30, dtype=torch.float64))
+
+
+def test_whole_numbers_of_numpy_count():
+    n, state = np.int64, torch.rand(30, 30, generator=torch.Generator().manual_seed(0))
+    lenia = Lenia((n(30), n(30)), radius=n(13))
+    assert lenia.size == (30, 30) and type(lenia.size[0]) is int and torch.equal(lenia(state, n(3)), lenia30(state, 3))
+    assert torch.equal(lenia.trajectory(state, n(4), n(2)), lenia30.trajectory(state, 4, 2)) and torch.equal(random_blobs(n(2), n(30), n(8), n(3), n(1)), random_blobs(2, 30, 8, 3, 1))
+    assert torch.equal(RuleNet(n(4), n(2))(world), RuleNet(4, 2)(world)) and torch.equal(next(world_pairs(life, n(1), n(5), np.float32(0.5)))[0], next(world_pairs(life, 1, 5))[0])

@@ -64,8 +64,8 @@ def test_tensors_with_gradients_views_and_booleans():
     (np.zeros(4), ValueError, "(4,)"), (np.zeros((2, 4, 4)), ValueError, "1, 3 or 4 channels"), (np.zeros((5, 4, 4)), ValueError, "channels"),
     (np.zeros((1, 4, 8, 8)), ValueError, "(1, 4, 8, 8)"), (np.zeros((0, 4)), ValueError, "nothing to show"), (np.zeros((3, 4, 0)), ValueError, "nothing"),
     (np.full((4, 4), np.nan), ValueError, "NaN"), (torch.full((4, 4), float("inf")), ValueError, "infinite"),
-    (np.full((4, 4), 255, np.uint8), ValueError, "0 or 1, got 255 to 255"), (np.full((4, 4), -1), ValueError, "got -1"),
-    (np.array([["a"]]), TypeError, "array of numbers"), (None, TypeError, "NoneType"), ("glider.png", TypeError, "str"), (np.zeros((4, 4), complex), TypeError, "numbers")])
+    (np.full((4, 4), 255, np.uint8), ValueError, "got whole numbers from 255 to 255; expected 0 or 1"), (np.full((4, 4), -1), ValueError, "from -1 to -1"),
+    (np.array([["a"]]), TypeError, "array of numbers"), (None, TypeError, "got None"), ("glider.png", TypeError, "got 'glider.png'"), (np.zeros((4, 4), complex), TypeError, "numbers")])
 def test_bad_pictures(bad, error, why):
     with pytest.raises(error, match="^picture: ") as e: as_image(bad)
     assert why in str(e.value)
@@ -74,7 +74,7 @@ def test_bad_pictures(bad, error, why):
 
 
 @pytest.mark.parametrize("options, why", [
-    (dict(scale=0), "scale"), (dict(scale=1.5), "scale"), (dict(scale=-2), "scale"), (dict(background="nowhere"), "color: 'nowhere'"), (dict(background=2.0), "from 0 to 1"),
+    (dict(scale=0), "scale: got 0; expected 1 or more"), (dict(scale=-2), "scale: got -2"), (dict(background="nowhere"), "background: got 'nowhere'"), (dict(background=2.0), "from 0 to 1"),
     (dict(background=float("nan")), "from 0 to 1"), (dict(background=(0.1, 0.2)), "(r, g, b)"), (dict(colors=("ink", "paper")), "this picture has 4"), (dict(colors=("ink",)), "colors")])
 def test_bad_options(options, why):
     with pytest.raises(ValueError) as e: as_image(np.zeros((4, 2, 2)), **options)
@@ -143,7 +143,7 @@ def test_bad_paths_leave_nothing(tmp_path, name, error):
 
 
 @pytest.mark.parametrize("frames, options, why", [
-    ([], {}, "at least one picture"), (np.zeros((0, 4, 4)), {}, "at least one"), (np.zeros((2, 1, 4, 4, 4)), {}, "one world at a time"), (np.zeros((4,)), {}, "frames: expected (T, H, W)"),
+    ([], {}, "at least one picture"), (np.zeros((0, 4, 4)), {}, "at least one"), (np.zeros((2, 1, 4, 4, 4)), {}, "one world at a time"), (np.zeros((4,)), {}, "frames: got shape (4,); expected (T, H, W)"),
     ([np.zeros((4, 4)), np.zeros((4, 5))], {}, "one shape"), ([np.zeros((4, 4, 4)), np.zeros((3, 4, 4))], {}, "one shape"), ([np.zeros((4, 4))], dict(fps=0), "fps"),
     ([np.zeros((4, 4))], dict(fps=1000), "fps"), ([np.zeros((4, 4))], dict(fps=float("nan")), "fps"), ([np.zeros((4, 4))], dict(scale=0), "scale"), ([np.zeros((4, 4))], dict(quality=0), "quality")])
 def test_bad_films(frames, options, why):
@@ -199,10 +199,75 @@ def test_bad_grids():
 def test_plot_loss_draws_or_refuses(losses):
     if any(0 < v < float("inf") for v in losses): assert plot_loss(losses).axes[0].get_yscale() == "log"
     else:
-        with pytest.raises(ValueError, match="losses: expected positive numbers"): plot_loss(losses)
+        with pytest.raises(ValueError, match="losses: got none among .*; expected positive numbers"): plot_loss(losses)
 
 
 def test_plot_loss_takes_tensors_and_a_target():
     ax = plot_loss(torch.logspace(0, -3, 100), target=1e-2).axes[0]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["target 0.01"]
     assert viz.plt.get_fignums() == []
+
+
+# bad input, by the name of the argument
+
+CALLS = dict(
+    as_color=(as_color, dict(color="ink")),
+    as_image=(as_image, dict(picture=np.zeros((4, 4)), scale=1, background=1.0, colors=None)),
+    book_figure=(book_figure, dict(rows=1, cols=1, width=3, height=3)),
+    show_images=(show_images, dict(pictures=[np.zeros((4, 4))], titles=None, cols=None, size=1.6, suptitle=None, background=1.0, colors=None, grid=False, rows=None)),
+    Film=(Film, dict(frames=np.zeros((2, 4, 4)), fps=20, scale=4, background=None, colors=None, alt=None, quality=75)),
+    save=(Film(np.zeros((2, 4, 4))).save, dict(path="film.gif")),
+    plot_loss=(plot_loss, dict(losses=[1.0, 0.5], target=None)))
+
+
+class Odd:
+    def __getattr__(self, name): raise AttributeError(name)
+    def __repr__(self): raise RuntimeError("no repr")
+    def __iter__(self): raise RuntimeError("no items")
+    def __array__(self, *args, **kwargs): raise RuntimeError("no array")
+
+
+BAD = [Odd(), 1j, b"x", {1: 2}, -1, float("nan"), float("inf"), (i for i in ()), np.zeros((3, 8, 8), complex), torch.zeros(2, 2, dtype=torch.complex64), torch.zeros(2, 2, device="meta"),
+       torch.zeros(0), 10**30]
+
+
+@pytest.mark.parametrize("call, name", [(c, n) for c, (_, kwargs) in CALLS.items() for n in kwargs])
+def test_what_is_bad_is_refused_by_name(tmp_path, monkeypatch, call, name):
+    monkeypatch.chdir(tmp_path)
+    f, kwargs = CALLS[call]
+    f(**kwargs)
+    for bad in BAD:
+        if name in ("titles", "rows") and isinstance(bad, (dict, torch.Tensor, np.ndarray)) or (name, bad is BAD[-1]) == ("target", True): continue
+        if name in ("titles", "rows") and hasattr(bad, "__next__"): continue
+        with pytest.raises((ValueError, TypeError), match=f"^({name}|picture): "): f(**{**kwargs, name: bad})
+    assert len(list(tmp_path.iterdir())) == (call == "save")
+
+
+@pytest.mark.parametrize("call, error, words", [
+    (lambda: as_image(np.zeros((4, 4)), scale=1.5), TypeError, "scale: got 1.5; expected a whole number"), (lambda: as_image(np.zeros((4, 4)), scale=10**8), ValueError, "scale: got 100000000; expected 8192 or less"),
+    (lambda: as_image(np.zeros((4, 4)), scale=True), TypeError, "scale: got True"), (lambda: as_image(np.zeros((4, 4)), colors={"ink", "paper"}), TypeError, "colors: got {"),
+    (lambda: as_image(np.zeros((4, 4)), colors=("ink", "x")), ValueError, "colors: got 'x'; expected a colour"), (lambda: as_image(np.zeros((4, 4)), background="x"), ValueError, "background: got 'x'"),
+    (lambda: Film(np.zeros((2, 4, 4)), scale=2049), ValueError, "scale: got 2049; expected 2048 or less"), (lambda: Film(np.zeros((2, 4, 4)), fps=1e-9), ValueError, "fps: got 1e-09; expected"),
+    (lambda: Film(np.zeros((2, 4, 4)), fps="20"), TypeError, "fps: got '20'; expected a number"), (lambda: Film(np.zeros((2, 4, 4)), quality=7.5), TypeError, "quality: got 7.5"),
+    (lambda: Film("ab"), TypeError, "frames: got 'ab'; expected a list of pictures"), (lambda: Film(np.zeros((4, 4)) for _ in iter(int, 1)), ValueError, "frames: got more than 10000"),
+    (lambda: Film(np.zeros((1, 2, 8193))), ValueError, "frames: got the shape .*; expected 8192 cells or less"), (lambda: show_images([np.zeros((4, 4))] * 2, titles="ab"), TypeError, "titles: got 'ab'; expected a list"),
+    (lambda: show_images([np.zeros((4, 4))], rows="a"), TypeError, "rows: got 'a'"), (lambda: show_images([np.zeros((4, 4))], cols=2.0), TypeError, "cols: got 2.0"),
+    (lambda: show_images([np.zeros((4, 4))], size=64, cols=256), ValueError, "pictures: got 1, which need"), (lambda: show_images([np.zeros((4, 4))], suptitle=5), TypeError, "suptitle: got 5"),
+    (lambda: book_figure(rows=10**6), ValueError, "rows: got 1000000; expected 64 or less"), (lambda: book_figure(width=0), ValueError, "width: got 0; expected more than 0"),
+    (lambda: plot_loss("123"), TypeError, "losses: got '123'"), (lambda: plot_loss({1.0, 2.0}), TypeError, "losses: got {"), (lambda: plot_loss(torch.zeros(2, 2)), ValueError, r"losses: got shape \(2, 2\)"),
+    (lambda: plot_loss([1.0], target=0), ValueError, "target: got 0; expected more than 0"), (lambda: plot_loss([1.0], target="x"), TypeError, "target: got 'x'")])
+def test_bounds_by_value(call, error, words):
+    with pytest.raises(error, match=f"^{words}"): call()
+
+
+def test_numbers_of_other_kinds_count(tmp_path):
+    assert as_image(np.zeros((4, 4)), scale=np.int64(3)).size == (12, 12)
+    film = Film(np.zeros((2, 4, 4)), fps=np.int64(10), scale=np.uint8(3), quality=np.int32(50))
+    assert film.fps == 10 and type(film.fps) is int and "10 a second" in repr(film)
+    for suffix in ("gif", "webp", "png"):                           # the slowest film that all formats can hold
+        with Image.open(Film(np.eye(4)[:, None] * np.ones((4, 1)), fps=1 / 60).save(tmp_path / f"f.{suffix}")) as slow: slow.seek(1); assert slow.info.get("duration", 60_000) == 60_000
+    half = torch.full((2, 2), 0.5)
+    for kind in (torch.bfloat16, torch.float16, torch.float64): assert as_image(half.to(kind)).getpixel((0, 0)) == (128, 128, 128)
+    assert as_image(half.to_sparse()).getpixel((1, 1)) == (128, 128, 128)
+    np.testing.assert_allclose(as_color(torch.tensor([0.25, 0.5, 1.0], requires_grad=True)), [0.25, 0.5, 1])
+    assert len(show_images([np.zeros((4, 4))] * 3, cols=np.int64(2), titles=("a", "b")).axes) == 3
