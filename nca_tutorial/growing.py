@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .core import NCAModel, seed_state, to_rgba
 from .ground import check_count, check_generator, check_seed, make_generator, _short
-from .train import History, SeedSource, train, _bare
+from .train import History, SeedSource, train, _bare, _copies, _MOST
 
 # %% ../nbs/05_growing.ipynb #af4f2de3
 def _check_target(target):
@@ -45,11 +45,12 @@ def pixel_loss(
     return loss
 
 # %% ../nbs/05_growing.ipynb #7346cfa6
-def _planted(model, target, n):
+def _planted(model, target, n, name="batch"):
     "So many seeds on the target's grid, with numbers of the model's kind; raises `TypeError` or `ValueError`."
     channels, weights = _bare(model).channels, next(model.parameters())
     if channels < 4: raise ValueError(f"model: it has {channels} channels; expected 4 or more")
-    return seed_state(n, channels, tuple(target.shape[1:])).to(weights)
+    seed = seed_state(1, channels, tuple(target.shape[1:])).to(weights)
+    return _copies(name, seed, check_count(name, n, 1, _MOST))
 
 def _beginning(target, model, seed):
     "What every experiment starts with: the loss, a model, and one seed."
@@ -82,9 +83,9 @@ def error_over_time(
     generator: torch.Generator | None = None,  # makes the firing reproducible
 ) -> Tensor:  # (1 + steps // every,), mean squared error, not finite once it has exploded; the seed comes first
     "How far a creature is from its target as it lives on."
-    steps, every = check_count("steps", steps, 0), check_count("every", every, 1)
+    steps, every = check_count("steps", steps, 0, _MOST), check_count("every", every, 1)
     check_generator(generator)
-    loss, x = pixel_loss(target), _planted(model, target, check_count("batch", batch, 1))
+    loss, x = pixel_loss(target), _planted(model, target, batch)
     errors = [loss(x).mean()]
     for _ in range(steps // every):
         x = _go_on(model, x, every, generator)

@@ -52,7 +52,7 @@ def _check_range(name, ends, most=math.inf):
         low, high = ends
     except (TypeError, ValueError):
         raise TypeError(f"{name}: got {_short(ends)}; expected a pair (low, high)") from None
-    low, high = check_number(name, low), check_number(name, high)
+    low, high = float(check_number(name, low)), float(check_number(name, high))
     if not 0 <= low <= high <= most:
         raise ValueError(f"{name}: got ({low}, {high}); expected 0 <= low <= high <= {most}")
     return low, high
@@ -71,11 +71,12 @@ class SamplePool:
         replace: str = "worst",  # whose place the newborn takes: that of the "worst" of the batch, or of "any"
     ):
         self.seed, self.damage = _check_start(seed), check_function("damage", damage, optional=True)
-        self.damaged, self.reseed = check_count("damaged", damaged, 0), check_count("reseed", reseed, 1)
+        self.damaged = check_count("damaged", damaged, 0, _MOST)
+        self.reseed = check_count("reseed", reseed, 1, _MOST)
         if not isinstance(replace, str) or replace not in ("worst", "any"):
             raise ValueError(f"replace: got {_short(replace)}; expected worst or any")
         unbounded = isinstance(whole, float) and whole == math.inf
-        self.whole = math.inf if unbounded else check_number("whole", whole, above=0)
+        self.whole = math.inf if unbounded else float(check_number("whole", whole, above=0))
         self.replace = replace
         self.states = _copies("size", self.seed, check_count("size", size, 1, _MOST))  # (size, C, H, W)
         self.drawn = torch.zeros((), dtype=torch.int64)  # how often; a tensor, so that a checkpoint holds it

@@ -97,7 +97,7 @@ class Muon(torch.optim.Optimizer):
         "The reverse of `state_dict`."
         try:
             super().load_state_dict(state_dict)
-        except (AttributeError, KeyError, TypeError, ValueError) as e:
+        except (AttributeError, LookupError, TypeError, ValueError) as e:
             raise ValueError(f"state_dict: got {_short(state_dict)}; expected that of such a Muon ({e})") from None
         self._share()
 
@@ -211,7 +211,10 @@ def _check_source(source, channels):
 
 def _moves(make, parameters, lr):
     "An optimiser of these parameters, made by the function; raises `TypeError` or `ValueError`."
-    made = make(parameters, lr)
+    try:
+        made = make(parameters, lr)
+    except Exception as e:
+        raise TypeError(f"optimiser: the function failed ({type(e).__name__}: {e})") from e
     if not isinstance(made, torch.optim.Optimizer):
         raise TypeError(f"optimiser: the function gave {_short(made)}; expected a torch.optim.Optimizer")
     held = {id(p) for group in made.param_groups for p in group["params"]}
@@ -692,24 +695,23 @@ def _differences(there, here):
         found.append(f"{part} {'differ' if part == 'settings' else 'differs'} ({'; '.join(words)})")
     return ", ".join(found)
 
-def _known(facts, first):
-    "What can be compared; the first checkpoints knew less."
-    if not first: return {part: value for part, value in facts.items() if part != "format"}
-    return dict(settings=facts["settings"], model={k: facts["model"][k] for k in _SETTINGS}, guard=facts["guard"])
-
-def _check_facts(path, there, run, extend):
-    "That a checkpoint is of this run; with `extend` it may have been meant for fewer steps."
-    first, here = there["format"] == _FIRST, run.facts
-    steps, more = here["settings"]["steps"], False
-    if isinstance(settings := there.get("settings"), dict) and type(settings.get("steps")) is int:
-        more = settings["steps"] < steps
-        if extend and more: there = there | {"settings": settings | {"steps": steps}}
-    if differences := _differences(there, _known(here, first)):
+def _check_facts(path, there, run, parts, extend=False):
+    "That these facts of a checkpoint are those of this run; with `extend` it may have been meant for fewer steps."
+    here, settings, more = run.facts, there.get("settings"), False
+    if isinstance(settings, dict) and type(settings.get("steps")) is int:
+        more = settings["steps"] < here["settings"]["steps"]
+        if extend and more: there = there | {"settings": settings | {"steps": here["settings"]["steps"]}}
+    if differences := _differences(there, {part: here[part] for part in parts}):
         hint = "; for more steps of the same, Checkpoint(path, extend=True)" if more and not extend else ""
         raise ValueError(f"checkpoint {str(path)!r} is of another run: {differences}; "
                          f"start another file or remove this one{hint}")
-    if first: warnings.warn(f"checkpoint {str(path)!r} does not say what its run learns and has no checksum: "
-                            "make sure that loss and source are the same", stacklevel=2)
+
+def _brought_up(facts, run):
+    "The facts of a first checkpoint, which knew less, with the rest taken on trust."
+    here = run.facts
+    model = facts["model"] if isinstance(facts.get("model"), dict) else {}
+    rest = {k: here["model"][k] for k in ("kind", "learning")}
+    return facts | dict(model=model | rest, source=here["source"], loss=here["loss"])
 
 def _check_tensors_of(path, tensors, record, run, first):
     "That a checkpoint holds the tensors and the record of this run, and that they make sense."
@@ -748,12 +750,17 @@ def _check_lesson(path, tensors, run):
 def _read(path, run, extend=False):
     "Tensors and record of a checkpoint that belongs to this run, or a `ValueError` that says what is wrong."
     tensors, facts, record = _contents(path)
-    _check_facts(path, facts, run, extend)
-    _check_tensors_of(path, tensors, record, run, facts["format"] == _FIRST)
+    first = facts["format"] == _FIRST
+    if first: facts = _brought_up(facts, run)
+    _check_facts(path, facts, run, ("settings", "model", "guard"), extend)
+    _check_tensors_of(path, tensors, record, run, first)
+    _check_facts(path, facts, run, ("source", "loss"))
     try:
         _check_lesson(path, tensors, run)
     except RuntimeError as e:
         raise ValueError(f"checkpoint {str(path)!r}: the loss does not take its dice back ({e})") from None
+    if first: warnings.warn(f"checkpoint {str(path)!r} does not say what its run learns and has no checksum: "
+                            "make sure that loss and source are the same", stacklevel=2)
     return tensors, record
 
 def _restore(run, tensors, record):
@@ -872,7 +879,7 @@ def _check_rollout(rollout):
 def _check_drops(lr_drops):
     "When the learning rate drops and how far, as pairs of plain numbers."
     try:
-        pairs = [tuple(pair) for pair in lr_drops]
+        pairs = [()] if isinstance(lr_drops, (Tensor, Mapping)) else [tuple(pair) for pair in lr_drops]
     except TypeError:
         pairs = [()]
     if any(len(pair) != 2 for pair in pairs):
@@ -894,7 +901,7 @@ def _check_optimiser(optimiser):
 
 def _check_callbacks(callbacks):
     "Callbacks as a list: no two the same, no two that write to one place."
-    if isinstance(callbacks, (str, Mapping, type)) or not isinstance(callbacks, Iterable):
+    if isinstance(callbacks, (str, Mapping, type, Tensor)) or not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks: got {_short(callbacks)}; expected a list of callbacks")
     callbacks, places = list(callbacks), []
     for c in callbacks:
