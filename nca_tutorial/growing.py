@@ -17,16 +17,18 @@ from .train import History, SeedSource, train, _bare, _copies, _MOST
 
 # %% ../nbs/05_growing.ipynb #af4f2de3
 def _check_target(target):
-    if not isinstance(target, Tensor) or target.ndim != 3 or target.shape[0] != 4 or 0 in target.shape:
+    shape = target.shape if isinstance(target, Tensor) else ()
+    if len(shape) != 3 or shape[0] != 4 or 0 in shape:
         raise ValueError(f"target: got {_short(target)}; expected a tensor (4, H, W)")
     if not target.is_floating_point():
-        raise TypeError(f"target: got {target.dtype}; expected floating point from 0 to 1 (divide bytes by 255)")
+        raise TypeError(f"target: got {target.dtype}; expected floating point from 0 to 1 "
+                        "(divide bytes by 255)")
     if not torch.isfinite(target).all(): raise ValueError("target: it holds NaN or infinite values")
     low, high = target.min().item(), target.max().item()
     # a thousandth is forgiven: pictures are resized and multiplied
     if low < -1e-3 or high > 1.001:
-        raise ValueError(f"target: got values from {low:.4g} to {high:.4g}; expected 0 to 1, with colours "
-                         "multiplied by alpha, as `load_target` gives them (divide bytes by 255)")
+        raise ValueError(f"target: got values from {low:.4g} to {high:.4g}; expected 0 to 1, with "
+                         "colours multiplied by alpha, as `load_target` gives them (divide bytes by 255)")
     return target.detach()
 
 def pixel_loss(
@@ -46,7 +48,7 @@ def pixel_loss(
 
 # %% ../nbs/05_growing.ipynb #7346cfa6
 def _planted(model, target, n, name="batch"):
-    "So many seeds on the target's grid, with numbers of the model's kind; raises `TypeError` or `ValueError`."
+    "So many seeds on the target's grid, with numbers of the model's kind."
     channels, weights = _bare(model).channels, next(model.parameters())
     if channels < 4: raise ValueError(f"model: it has {channels} channels; expected 4 or more")
     seed = seed_state(1, channels, tuple(target.shape[1:])).to(weights)
