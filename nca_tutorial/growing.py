@@ -13,20 +13,22 @@ from torch import Tensor
 
 from .core import NCAModel, seed_state, to_rgba
 from .ground import check_count, check_generator, check_seed, make_generator, _short
-from .train import History, SeedSource, train, _bare
+from .train import History, SeedSource, train, _bare, _copies, _MOST
 
 # %% ../nbs/05_growing.ipynb #af4f2de3
 def _check_target(target):
-    if not isinstance(target, Tensor) or target.ndim != 3 or target.shape[0] != 4 or 0 in target.shape:
+    shape = target.shape if isinstance(target, Tensor) else ()
+    if len(shape) != 3 or shape[0] != 4 or 0 in shape:
         raise ValueError(f"target: got {_short(target)}; expected a tensor (4, H, W)")
     if not target.is_floating_point():
-        raise TypeError(f"target: got {target.dtype}; expected floating point from 0 to 1 (divide bytes by 255)")
+        raise TypeError(f"target: got {target.dtype}; expected floating point from 0 to 1 "
+                        "(divide bytes by 255)")
     if not torch.isfinite(target).all(): raise ValueError("target: it holds NaN or infinite values")
     low, high = target.min().item(), target.max().item()
     # a thousandth is forgiven: pictures are resized and multiplied
     if low < -1e-3 or high > 1.001:
-        raise ValueError(f"target: got values from {low:.4g} to {high:.4g}; expected 0 to 1, with colours "
-                         "multiplied by alpha, as `load_target` gives them (divide bytes by 255)")
+        raise ValueError(f"target: got values from {low:.4g} to {high:.4g}; expected 0 to 1, with "
+                         "colours multiplied by alpha, as `load_target` gives them (divide bytes by 255)")
     return target.detach()
 
 def pixel_loss(
@@ -45,11 +47,12 @@ def pixel_loss(
     return loss
 
 # %% ../nbs/05_growing.ipynb #7346cfa6
-def _planted(model, target, n):
-    "So many seeds on the target's grid, with numbers of the model's kind; raises `TypeError` or `ValueError`."
+def _planted(model, target, n, name="batch"):
+    "So many seeds on the target's grid, with numbers of the model's kind."
     channels, weights = _bare(model).channels, next(model.parameters())
     if channels < 4: raise ValueError(f"model: it has {channels} channels; expected 4 or more")
-    return seed_state(n, channels, tuple(target.shape[1:])).to(weights)
+    seed = seed_state(1, channels, tuple(target.shape[1:])).to(weights)
+    return _copies(name, seed, check_count(name, n, 1, _MOST))
 
 def _beginning(target, model, seed):
     "What every experiment starts with: the loss, a model, and one seed."
@@ -82,9 +85,9 @@ def error_over_time(
     generator: torch.Generator | None = None,  # makes the firing reproducible
 ) -> Tensor:  # (1 + steps // every,), mean squared error, not finite once it has exploded; the seed comes first
     "How far a creature is from its target as it lives on."
-    steps, every = check_count("steps", steps, 0), check_count("every", every, 1)
+    steps, every = check_count("steps", steps, 0, _MOST), check_count("every", every, 1)
     check_generator(generator)
-    loss, x = pixel_loss(target), _planted(model, target, check_count("batch", batch, 1))
+    loss, x = pixel_loss(target), _planted(model, target, batch)
     errors = [loss(x).mean()]
     for _ in range(steps // every):
         x = _go_on(model, x, every, generator)

@@ -17,16 +17,18 @@ from torch import Tensor
 from .core import NCAModel
 from .ground import check_count, check_function, check_generator, check_number, check_state, _short
 from .growing import _beginning
-from .train import History, train, _check_start, _check_tensors, _copies, _described, _errors, _MOST, _WHOLE
+from .train import (History, train, _check_start, _check_tensors, _copies, _described, _errors, _MOST,
+                                _WHOLE)
 
 # %% ../nbs/06_pool.ipynb #5c1e0a41
 def _wound(damage, x, generator):
-    "Wounded states, as a function gives them; raises `TypeError` or `ValueError` where it gives something else."
+    "Wounded states, as a function gives them; raises `TypeError` or `ValueError`."
     hurt = damage(x, generator)
     if not isinstance(hurt, Tensor):
         raise TypeError(f"damage: it gave {_short(hurt)}; expected states {tuple(x.shape)}")
     if (hurt.dtype, hurt.device) != (x.dtype, x.device):
-        raise TypeError(f"damage: it gave {hurt.dtype} on {hurt.device}; expected {x.dtype} on {x.device}")
+        raise TypeError(f"damage: it gave {hurt.dtype} on {hurt.device}; "
+                        f"expected {x.dtype} on {x.device}")
     if hurt.shape != x.shape:
         raise ValueError(f"damage: it gave shape {tuple(hurt.shape)}; expected {tuple(x.shape)}")
     return check_state(hurt, name="damage")
@@ -42,8 +44,10 @@ def _check_slots(index, size):
     if slots.ndim != 1: raise ValueError(f"index: got shape {tuple(slots.shape)}; expected (n,)")
     slots = slots.long()
     if len(slots) and (slots.min() < 0 or slots.max() >= size):
-        raise ValueError(f"index: got {int(slots.min())} to {int(slots.max())}; the pool has {size} slots")
-    if len(slots.unique()) < len(slots): raise ValueError("index: a slot stands there twice; expected each once")
+        low, high = int(slots.min()), int(slots.max())
+        raise ValueError(f"index: got {low} to {high}; the pool has {size} slots")
+    if len(slots.unique()) < len(slots):
+        raise ValueError("index: a slot stands there twice; expected each once")
     return slots
 
 def _check_range(name, ends, most=math.inf):
@@ -52,7 +56,7 @@ def _check_range(name, ends, most=math.inf):
         low, high = ends
     except (TypeError, ValueError):
         raise TypeError(f"{name}: got {_short(ends)}; expected a pair (low, high)") from None
-    low, high = check_number(name, low), check_number(name, high)
+    low, high = float(check_number(name, low)), float(check_number(name, high))
     if not 0 <= low <= high <= most:
         raise ValueError(f"{name}: got ({low}, {high}); expected 0 <= low <= high <= {most}")
     return low, high
@@ -71,13 +75,15 @@ class SamplePool:
         replace: str = "worst",  # whose place the newborn takes: that of the "worst" of the batch, or of "any"
     ):
         self.seed, self.damage = _check_start(seed), check_function("damage", damage, optional=True)
-        self.damaged, self.reseed = check_count("damaged", damaged, 0), check_count("reseed", reseed, 1)
+        self.damaged = check_count("damaged", damaged, 0, _MOST)
+        self.reseed = check_count("reseed", reseed, 1, _MOST)
         if not isinstance(replace, str) or replace not in ("worst", "any"):
             raise ValueError(f"replace: got {_short(replace)}; expected worst or any")
         unbounded = isinstance(whole, float) and whole == math.inf
-        self.whole = math.inf if unbounded else check_number("whole", whole, above=0)
+        self.whole = math.inf if unbounded else float(check_number("whole", whole, above=0))
         self.replace = replace
-        self.states = _copies("size", self.seed, check_count("size", size, 1, _MOST))  # (size, C, H, W)
+        size = check_count("size", size, 1, _MOST)
+        self.states = _copies("size", self.seed, size)  # (size, C, H, W)
         self.drawn = torch.zeros((), dtype=torch.int64)  # how often; a tensor, so that a checkpoint holds it
 
     def __len__(self): return len(self.states)
@@ -85,8 +91,8 @@ class SamplePool:
     @property
     def identity(self):
         "What tells pools apart, beside their states: a checkpoint compares it."
-        return dict(damage=_described(self.damage), damaged=self.damaged, whole=self.whole, reseed=self.reseed,
-                    replace=self.replace)
+        return dict(damage=_described(self.damage), damaged=self.damaged, whole=self.whole,
+                    reseed=self.reseed, replace=self.replace)
 
     def check_draw(
         self,
@@ -120,7 +126,8 @@ class SamplePool:
             states[newborn] = self.seed[0]
             rest = order[~newborn[order]]
             best = rest[max(0, len(rest) - self.damaged):]
-            if self.damage is not None and len(best): states[best] = _wound(self.damage, states[best], generator)
+            if self.damage is not None and len(best):
+                states[best] = _wound(self.damage, states[best], generator)
         self.drawn += 1
         return index, states
 
@@ -134,7 +141,8 @@ class SamplePool:
         if not isinstance(states, Tensor) or not states.is_floating_point():
             raise TypeError(f"states: got {_short(states)}; expected a floating-point tensor")
         if states.shape != (len(slots), *shape):
-            raise ValueError(f"states: got shape {tuple(states.shape)}; expected {(len(slots), *shape)}")
+            want = (len(slots), *shape)
+            raise ValueError(f"states: got shape {tuple(states.shape)}; expected {want}")
         self.states[slots.to(self.states.device)] = states.detach().to(self.states)
 
     def reset(
@@ -142,7 +150,8 @@ class SamplePool:
         index: Tensor,  # (n,)
     ):
         "Put the seed into these slots."
-        self.states[_check_slots(index, len(self)).to(self.states.device)] = self.seed.to(self.states)
+        slots = _check_slots(index, len(self)).to(self.states.device)
+        self.states[slots] = self.seed.to(self.states)
 
     def state_dict(self):
         "What a checkpoint must hold: tensors by name."
@@ -167,5 +176,6 @@ def persist(
 ) -> tuple[NCAModel, History]:
     "Train a creature that grows into `target` and stays (Mordvintsev et al. 2020, Experiment 2)."
     loss, model, start = _beginning(target, model, seed)
-    source = SamplePool(start, check_count("pool", pool, 1, _MOST), whole=whole, reseed=reseed, replace=replace)
+    pool = check_count("pool", pool, 1, _MOST)
+    source = SamplePool(start, pool, whole=whole, reseed=reseed, replace=replace)
     return model, train(model, source, loss, seed=seed, **settings)

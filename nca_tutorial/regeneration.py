@@ -140,7 +140,7 @@ def cut_middle(
     reach: float = 0.14,  # how far the hole may lie from the middle in each direction, in half sides
 ) -> Tensor:  # (B, C, H, W), a copy
     "Erase a disc or a square in or near the middle of the grid."
-    down, right, r = _from_hole(x, generator, radius, check_number("reach", reach, 0))
+    down, right, r = _from_hole(x, generator, radius, float(check_number("reach", reach, 0)))
     round_one = _draw(torch.rand, x, generator) < 0.5
     return x * (torch.where(round_one, (down**2 + right**2).sqrt(), torch.maximum(down.abs(), right.abs())) >= r)
 
@@ -227,8 +227,8 @@ def recovery(
 ) -> tuple[Tensor, Tensor]:  # errors right after the wound and at the end, (wounds,) each
     "Wound grown creatures, wait, and measure how far they are from the target."
     check_function("damage", damage)
-    steps, grown = check_count("steps", steps), check_count("grown", grown)
-    loss, x = pixel_loss(target), _planted(model, target, check_count("wounds", wounds, 1))
+    steps, grown = (check_count(k, v, 0, _MOST) for k, v in (("steps", steps), ("grown", grown)))
+    loss, x = pixel_loss(target), _planted(model, target, wounds, "wounds")
     x = model(x, grown, check_generator(generator))
     if not x.isfinite().all(): return loss(x), loss(x)  # exploded: there is nothing to wound
     hurt = _wound(damage, x, generator)
@@ -264,10 +264,10 @@ def regenerate(
 ) -> tuple[NCAModel, History]:
     "Train a creature that grows into `target`, stays and heals (Mordvintsev et al. 2020, Experiment 3)."
     loss, model, start = _beginning(target, model, seed)
-    if not callable(damage) and damage not in [*_WAYS]:
+    if not callable(damage) and not (isinstance(damage, str) and damage in _WAYS):
         raise ValueError(f"damage: got {damage!r}; expected a function or one of {', '.join(_WAYS)}")
     if sprout is not None:
-        loss = _sprouting(loss, model, check_number("sprout", sprout))
+        loss = _sprouting(loss, model, float(check_number("sprout", sprout)))
     way = _WAYS[damage] if isinstance(damage, str) else damage
     source = SamplePool(start, check_count("pool", pool, 1, _MOST), way, damaged, whole, reseed)
     return model, train(model, source, loss, seed=seed, **settings)

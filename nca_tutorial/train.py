@@ -6,10 +6,10 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/train.html.md"""
 
 # %% auto #0
 __all__ = ['OPTIMISERS', 'normalise_gradients', 'Muon', 'SeedSource', 'History', 'Run', 'Guard', 'StopTraining', 'Callback',
-           'EarlyStop', 'CSVLog', 'TensorBoardLog', 'Preview', 'Checkpoint', 'train', 'WeightAverage']
+           'EarlyStop', 'CSVLog', 'TensorBoardLog', 'Preview', 'Checkpoint', 'train']
 
 # %% ../nbs/92_train.ipynb #614678b1
-import copy, csv, hashlib, json, math, os, time, warnings
+import csv, hashlib, json, math, os, time, warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .core import NCAModel, to_rgba, to_rgb, _SETTINGS
-from .ground import (check_count, check_function, check_generator, check_number, check_path, check_seed,
-                                 check_state, make_generator, write_file, _short)
+from .ground import (check_count, check_function, check_number, check_path, check_seed, check_state,
+                                 make_generator, write_file, _short)
 from .viz import PALETTE, book_figure, _as_pixels
 
 # %% ../nbs/92_train.ipynb #5c1e0a31
@@ -76,13 +76,16 @@ class Muon(torch.optim.Optimizer):
     ):
         lr, factor = check_number("lr", lr, above=0), check_number("factor", factor, above=0)
         momentum = check_number("momentum", momentum)
-        if not 0 <= momentum < 1: raise ValueError(f"momentum: got {momentum}; expected 0 to below 1")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum: got {momentum}; expected 0 to below 1")
         parameters = _several(parameters)
         for p in parameters:
             if not p.is_floating_point() or not p.numel():
-                raise ValueError(f"parameters: got {p.dtype} {tuple(p.shape)}; expected floating point, nothing empty")
+                raise ValueError(f"parameters: got {p.dtype} {tuple(p.shape)}; "
+                                 "expected floating point, nothing empty")
         self.matrices, self.adam = [p for p in parameters if p.ndim > 1], None
-        if not self.matrices: raise ValueError(f"parameters: got {len(parameters)} without a matrix; expected one")
+        if not self.matrices:
+            raise ValueError(f"parameters: got {len(parameters)} without a matrix; expected one")
         super().__init__(self.matrices, dict(lr=lr, factor=factor, momentum=momentum))
         if rest := [p for p in parameters if p.ndim < 2]:
             self.adam = torch.optim.Adam(rest, lr)
@@ -97,8 +100,9 @@ class Muon(torch.optim.Optimizer):
         "The reverse of `state_dict`."
         try:
             super().load_state_dict(state_dict)
-        except (AttributeError, KeyError, TypeError, ValueError) as e:
-            raise ValueError(f"state_dict: got {_short(state_dict)}; expected that of such a Muon ({e})") from None
+        except (AttributeError, LookupError, TypeError, ValueError) as e:
+            got = _short(state_dict)
+            raise ValueError(f"state_dict: got {got}; expected that of such a Muon ({e})") from None
         self._share()
 
     @torch.no_grad()
@@ -131,12 +135,13 @@ def _copies(name, seed, n):
         raise ValueError(f"{name}: got {n}; so many states do not fit into memory") from None
 
 def _check_tensors(tensors, like):
-    "Tensors by name, with the names and shapes of those that they replace; raises `TypeError` or `ValueError`."
+    "That tensors have the names and shapes of those that they replace; raises `TypeError` or `ValueError`."
     if not isinstance(tensors, Mapping):
         raise TypeError(f"tensors: got {_short(tensors)}; expected tensors by name")
     for name in sorted(tensors.keys() | like.keys(), key=str):
         got, want = tensors.get(name), like.get(name)
-        if want is None or not isinstance(got, Tensor) or got.shape != want.shape or got.is_complex():
+        fits = want is not None and isinstance(got, Tensor) and got.shape == want.shape
+        if not fits or got.is_complex():
             shape = "nothing" if want is None else f"a tensor of shape {tuple(want.shape)}"
             raise ValueError(f"tensors: {name} is {_short(got)}; expected {shape}")
 
@@ -197,41 +202,49 @@ def _bare(model):
 def _learners(model):
     "The weights that may change; raises `ValueError` where there is none, or one that is no number."
     for name, p in model.named_parameters():
-        if not torch.isfinite(p).all(): raise ValueError(f"model: {name} holds NaN or infinite values")
+        if not torch.isfinite(p).all():
+            raise ValueError(f"model: {name} holds NaN or infinite values")
     learners = [p for p in model.parameters() if p.requires_grad]
-    if not learners: raise ValueError("model: all its weights are frozen; expected some with requires_grad")
+    if not learners:
+        raise ValueError("model: all its weights are frozen; expected some with requires_grad")
     return learners
 
 def _check_source(source, channels):
     for method in ("sample", "update", "reset", "state_dict", "load_state_dict"):
         if isinstance(source, type) or not callable(getattr(source, method, None)):
-            raise TypeError(f"source: got {_short(source)}; expected an object with a method {method}")
+            got = _short(source)
+            raise TypeError(f"source: got {got}; expected an object with a method {method}")
     if getattr(source, "seed", None) is not None: check_state(source.seed, channels, "source.seed")
     return source
 
 def _moves(make, parameters, lr):
     "An optimiser of these parameters, made by the function; raises `TypeError` or `ValueError`."
-    made = make(parameters, lr)
+    try:
+        made = make(parameters, lr)
+    except Exception as e:
+        raise TypeError(f"optimiser: the function failed ({type(e).__name__}: {e})") from e
     if not isinstance(made, torch.optim.Optimizer):
-        raise TypeError(f"optimiser: the function gave {_short(made)}; expected a torch.optim.Optimizer")
+        got = _short(made)
+        raise TypeError(f"optimiser: the function gave {got}; expected a torch.optim.Optimizer")
     held = {id(p) for group in made.param_groups for p in group["params"]}
     if held != {id(p) for p in parameters}:
         raise ValueError("optimiser: it does not move the parameters that it was given")
     return made
 
 def _trial(make, parameters, lr):
-    "What an optimiser keeps of each parameter after a step, found out on copies; raises `TypeError`."
+    "What an optimiser keeps of each parameter after a step, found out on copies."
     twins = [nn.Parameter(torch.zeros_like(p)) for p in parameters]
     for p in twins: p.grad = torch.zeros_like(p)
     made = _moves(make, twins, lr)
     try:
         made.step()
     except Exception as e:
-        raise TypeError(f"optimiser: its step failed ({e}); expected one that needs no closure") from None
+        raise TypeError(f"optimiser: its step failed ({e}); expected one without a closure") from None
     for p in twins:
         for name, value in made.state[p].items():
             if value is not None and not isinstance(value, Tensor):
-                raise TypeError(f"optimiser: it keeps {name} as {type(value).__name__}; expected tensors")
+                kind = type(value).__name__
+                raise TypeError(f"optimiser: it keeps {name} as {kind}; expected tensors")
     return [made.state[p] for p in twins]
 
 # %% ../nbs/92_train.ipynb #9fac421f
@@ -239,15 +252,15 @@ class Run:
     "A training run while it lasts: what callbacks may look at."
     def __init__(self, model, source, loss, settings, guard, optimiser=torch.optim.Adam):
         self.wrapped, self.model, self.settings = model, _bare(model), settings
-        self.source, self.loss = _check_source(source, self.model.channels), check_function("loss", loss)
+        self.source = _check_source(source, self.model.channels)
+        self.loss = check_function("loss", loss)
         self.parameters = _learners(self.model)
         self.device, self.dtype = self.parameters[0].device, self.parameters[0].dtype
         self.generator = make_generator(settings["seed"], self.device)
         if optimiser not in OPTIMISERS.values(): _trial(optimiser, self.parameters, settings["lr"])
         self.make, self.optimiser = optimiser, _moves(optimiser, self.parameters, settings["lr"])
         self.history, self.states, self.complete = History(), None, False
-        self.callbacks = []
-        self.facts, self.lesson = None, {}  # what tells this run from others, where a checkpoint asks
+        self.facts, self.lesson = None, {}  # what tells it from other runs, where a checkpoint asks
         self.guard = Guard(self) if guard else None
 
     @property
@@ -269,14 +282,14 @@ class Run:
 
 # %% ../nbs/92_train.ipynb #206adeb3
 def _errors(loss, states):
-    "What the loss says of each state, (B,); raises `TypeError` or `ValueError` where it says no such thing."
+    "What the loss says of each state, (B,); raises `TypeError` or `ValueError`."
     errors = loss(states)
     if not isinstance(errors, Tensor):
         raise TypeError(f"loss: it gave {_short(errors)}; expected a tensor ({len(states)},)")
     if not errors.is_floating_point():
         raise TypeError(f"loss: it gave {errors.dtype}; expected floating point")
     if errors.shape != (len(states),):
-        raise ValueError(f"loss: it gave shape {tuple(errors.shape)}; expected ({len(states)},), a number a state")
+        raise ValueError(f"loss: it gave shape {tuple(errors.shape)}; expected ({len(states)},)")
     return errors
 
 def _take(run):
@@ -423,7 +436,7 @@ class TensorBoardLog(Callback):
 
 # %% ../nbs/92_train.ipynb #ffc51f87
 class Preview(Callback):
-    "Show a run while it goes: a picture in a notebook, a bar in a terminal. If it fails, the run goes on without."
+    "Show a run while it goes: a picture in a notebook, a bar in a terminal. No failure of it ends a run."
     order = 1
 
     def __init__(
@@ -444,7 +457,8 @@ class Preview(Callback):
         except Exception as e:
             self.failed = True
             # where warnings are errors, this one is none
-            with suppress(Warning): warnings.warn(f"no more preview, the training goes on: {e!r}", stacklevel=3)
+            with suppress(Warning):
+                warnings.warn(f"no more preview, the training goes on: {e!r}", stacklevel=3)
 
     def before_fit(self, run): self._try(self._begin, run)
     def after_step(self, run): self._try(self._show, run)
@@ -504,10 +518,12 @@ def _described(value, depth=4):
     if value is None or isinstance(value, (bool, int, float, str)): return repr(value)
     name = getattr(value, "__qualname__", type(value).__qualname__)
     if isinstance(value, tuple): name, parts = "", value
-    elif isinstance(value, partial): parts = [value.func, *value.args, *sorted(value.keywords.items())]
+    elif isinstance(value, partial):
+        parts = [value.func, *value.args, *sorted(value.keywords.items())]
     else:  # lists and the like may change on the way: their names are enough
         cells = getattr(value, "__closure__", None) or ()
-        parts = [*(getattr(value, "__defaults__", None) or ()), *(cell.cell_contents for cell in cells)]
+        defaults = getattr(value, "__defaults__", None) or ()
+        parts = [*defaults, *(cell.cell_contents for cell in cells)]
     if not depth: return name or "..."
     inside = ", ".join(_described(part, depth - 1) for part in parts)
     return f"{name}({inside})" if parts else name or "()"
@@ -518,7 +534,8 @@ def _more(name, thing):
     try:
         return dict(json.loads(json.dumps(identity)))
     except (TypeError, ValueError, RecursionError):
-        raise TypeError(f"{name}: its identity is {_short(identity)}; expected a dictionary of plain values") from None
+        raise TypeError(f"{name}: its identity is {_short(identity)}; expected a dictionary "
+                        "of plain values") from None
 
 def _tensors_of(name, thing):
     "What a source or a loss wants to have kept, by name."
@@ -529,16 +546,9 @@ def _tensors_of(name, thing):
         raise TypeError(f"{name}: it has a state_dict and no load_state_dict; expected both")
     return kept
 
-def _memories(run):
-    "What callbacks want to have kept, by name; the third of two kinds is told from the first by its number."
-    kept = {}
-    for i, callback in enumerate(run.callbacks):
-        if not hasattr(callback, "state_dict"): continue
-        name = f"callback.{i}.{type(callback).__name__}"
-        kept |= {f"{name}.{k}": v for k, v in _tensors_of(name, callback).items()}
-    return kept
-
-def _memory(loss): return _tensors_of("loss", loss) if hasattr(loss, "state_dict") else {}   # dice, for one
+def _memory(loss):
+    "What changes in a loss, such as its dice."
+    return _tensors_of("loss", loss) if hasattr(loss, "state_dict") else {}
 
 @contextmanager
 def _other_dice(run):
@@ -552,18 +562,20 @@ def _other_dice(run):
         finally:
             if memory: run.loss.load_state_dict(memory)
 
-_NO_SLOPE = "loss: it gives no gradient to learn from; expected one that depends on the states, nothing detached"
+_NO_SLOPE = "loss: it gives no gradient to learn from; expected one that depends on the states"
 
 def _lesson(run, shape):
-    "What the loss asks for, seen at fixed states: its mean slope in each cell (C, H, W), and its values (B,)."
+    "What the loss asks for, seen at fixed states: its mean slopes (C, H, W), and its values (B,)."
     size = (run.settings["batch"], *shape)
     ramp = torch.arange(math.prod(size), dtype=torch.float64)
     # multiples of the golden ratio: spread evenly, without any dice
-    states = ramp.mul(0.6180339887498949).remainder(1).sub(0.25).view(size).to(run.device, run.dtype).requires_grad_()
+    states = ramp.mul(0.6180339887498949).remainder(1).sub(0.25).view(size)
+    states = states.to(run.device, run.dtype).requires_grad_()
     with _other_dice(run), torch.enable_grad():
         errors = _errors(run.loss, states.clone())
         if not errors.requires_grad: raise ValueError(_NO_SLOPE)
-        slope, *others = torch.autograd.grad(errors.sum(), [states, *run.parameters], allow_unused=True)
+        inputs = [states, *run.parameters]
+        slope, *others = torch.autograd.grad(errors.sum(), inputs, allow_unused=True)
     if slope is None: raise ValueError(_NO_SLOPE)
     # a loss that looks at the weights, too, has other values with other weights
     if any(other is not None for other in others): errors = torch.zeros_like(errors)
@@ -574,10 +586,11 @@ def _same_lesson(one, other):
     if one["slope"].shape != other["slope"].shape: return False
     typical = one["slope"].square().mean().sqrt().nan_to_num().item()
     alike = torch.allclose(one["slope"], other["slope"], rtol=0, atol=2e-3 * typical, equal_nan=True)
-    return alike and torch.allclose(one["values"], other["values"], rtol=2e-5, atol=0, equal_nan=True)
+    values = one["values"], other["values"]
+    return alike and torch.allclose(*values, rtol=2e-5, atol=0, equal_nan=True)
 
 def _identify(run):
-    "Fill in what tells this run from others; what the loss asks for is known as soon as a shape of states is."
+    "Fill in what tells this run from others; the loss can be asked once a shape of states is known."
     if run.facts is None:
         seed = getattr(run.source, "seed", None)
         learners = [name for name, p in run.model.named_parameters() if p.requires_grad]
@@ -596,54 +609,62 @@ def _tensors(run):
     "All numbers of a run, by name."
     tensors = _take(run) | {f"source.{k}": v for k, v in _tensors_of("source", run.source).items()}
     tensors |= {f"loss.{k}": v for k, v in _memory(run.loss).items()}
-    tensors |= _memories(run)
     if run.guard:
         tensors["guard.nothing"] = torch.tensor(run.guard.nothing, dtype=torch.float64)
-        for n, kept in enumerate(run.guard.kept): tensors |= {f"kept.{n}.{k}": v for k, v in kept.items()}
-    return tensors | {"losses": torch.tensor(run.history.losses, dtype=torch.float64), "dice": run.generator.get_state()}
+        for n, kept in enumerate(run.guard.kept):
+            tensors |= {f"kept.{n}.{k}": v for k, v in kept.items()}
+    losses = torch.tensor(run.history.losses, dtype=torch.float64)
+    return tensors | {"losses": losses, "dice": run.generator.get_state()}
 
 def _record(run):
     "The rest of what a run has done."
-    record = dict(seconds=run.history.seconds, events=run.history.events, reseeded=run.history.reseeded)
-    if run.guard: record["guard"] = [run.guard.scale, run.guard.healthy, run.guard.failures, run.guard.nothing]
+    history, guard = run.history, run.guard
+    record = dict(seconds=history.seconds, events=history.events, reseeded=history.reseeded)
+    if guard: record["guard"] = [guard.scale, guard.healthy, guard.failures, guard.nothing]
     return json.loads(json.dumps(record))
 
 def _checksum(tensors, facts, record):
     # the first checkpoints held three numbers of the guard; the fourth lies among the tensors
     record = record | {"guard": record.get("guard", [])[:3]}
     names = sorted(tensors)
-    return _digest(*(tensors[k] for k in names), text=json.dumps([names, facts, record], sort_keys=True))
+    text = json.dumps([names, facts, record], sort_keys=True)
+    return _digest(*(tensors[k] for k in names), text=text)
 
 def _pack(run):
     "A run as the bytes of a safetensors file."
     _identify(run)
     tensors, facts, record = _tensors(run), run.facts, _record(run)
     # the dice of the loss when it was asked, where they have moved since then
-    tensors |= {f"lesson.{k}": v for k, v in run.lesson.items() if k not in tensors or not v.equal(tensors[k])}
+    moved = {k: v for k, v in run.lesson.items() if k not in tensors or not v.equal(tensors[k])}
+    tensors |= {f"lesson.{k}": v for k, v in moved.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     notes = dict(facts=facts, record=record, sum=_checksum(tensors, facts, record))
     return save_safetensors(tensors, {k: json.dumps(v) for k, v in notes.items()})
 
 # %% ../nbs/92_train.ipynb #6041b26c
 def _need(run, got, first):
-    "Shape and type of each tensor that a checkpoint of this run must hold; an optimiser has no memory before its first step."
-    form = lambda tensors, name="": {f"{name}{k}": (tuple(v.shape), v.dtype) for k, v in tensors.items()}
+    "Shape and type of each tensor that a checkpoint of this run must hold."
+    def form(tensors, name=""): return {f"{name}{k}": (tuple(v.shape), v.dtype) for k, v in tensors.items()}
     model, loss = form(run.model.state_dict(), "model."), _memory(run.loss)
     memory = _trial(run.make, run.parameters, run.settings["lr"])
-    need = form(run.source.state_dict(), "source.") | form(loss, "loss.") | form({"dice": run.generator.get_state()})
-    need |= form(_memories(run))
-    need["losses"] = (got["losses"][0] if len(got.get("losses", [()])[0]) == 1 else "one row"), torch.float64
-    copies = ["", "kept.0.", *(["kept.1."] if any(k.startswith("kept.1.") for k in got) else [])] if run.guard else [""]
+    need = form(run.source.state_dict(), "source.") | form(loss, "loss.")
+    need |= form({"dice": run.generator.get_state()})
+    losses, _ = got.get("losses", ((), None))
+    need["losses"] = losses if len(losses) == 1 else (run.step,), torch.float64
+    copies = [""]
+    if run.guard: copies.append("kept.0.")
+    if run.guard and any(k.startswith("kept.1.") for k in got): copies.append("kept.1.")
     for copy in copies:
         need |= {copy + k: v for k, v in model.items()}
         for i, kept in enumerate(memory):
-            name = f"{copy}adam.{i}."
+            name = f"{copy}adam.{i}."  # an optimiser has no memory before its first step
             if any(k.startswith(name) for k in got):
                 need |= form({k: v for k, v in kept.items() if v is not None}, name)
     if run.guard and not first: need["guard.nothing"] = (), torch.float64
     if "lesson.slope" in got or (run.lesson and not first):
         shape = run.lesson["slope"].shape if run.lesson else got["lesson.slope"][0]
-        need["lesson.slope"], need["lesson.values"] = (tuple(shape), run.dtype), ((run.settings["batch"],), run.dtype)
+        need["lesson.slope"] = tuple(shape), run.dtype
+        need["lesson.values"] = (run.settings["batch"],), run.dtype
         need |= {k: v for k, v in form(loss, "lesson.loss.").items() if k in got}
     return need
 
@@ -666,14 +687,17 @@ def _sound(record, guarded):
     return whole and _is_number(scale, 0, 1) and _is_number(nothing[0], -math.inf, math.inf)
 
 def _contents(path):
-    "Tensors and notes of a checkpoint as they stand in the file, or a `ValueError` that says what is wrong."
-    if not path.is_file(): raise ValueError(f"checkpoint {str(path)!r} is a folder, a device or a pipe; expected a file")
+    "Tensors and notes of a checkpoint as they stand in the file, if it is sound."
+    if not path.is_file():
+        raise ValueError(f"checkpoint {str(path)!r} is a folder, a device or a pipe; expected a file")
     try:
-        with safe_open(path, "pt") as f: tensors, notes = {k: f.get_tensor(k).clone() for k in f.keys()}, f.metadata()
+        with safe_open(path, "pt") as f:
+            tensors, notes = {k: f.get_tensor(k).clone() for k in f.keys()}, f.metadata()
     except OSError:
         raise
     except Exception as e:
-        raise ValueError(f"checkpoint {str(path)!r} is damaged or no checkpoint: {_short(e)}") from None
+        why = _short(e)
+        raise ValueError(f"checkpoint {str(path)!r} is damaged or no checkpoint: {why}") from None
     try:
         facts, record = (dict(json.loads(notes[k])) for k in ("facts", "record"))
         total = json.loads(notes["sum"]) if "sum" in notes else None
@@ -681,13 +705,15 @@ def _contents(path):
         raise ValueError(f"checkpoint {str(path)!r} is a safetensors file, but not of a training run") from None
     if facts.get("format") == _FIRST and total is None: return tensors, facts, record
     if facts.get("format") not in (_FORMAT, _FIRST):
-        raise ValueError(f"checkpoint {str(path)!r} is of a kind that is not read here: {_short(facts.get('format'))}")
+        kind = _short(facts.get("format"))
+        raise ValueError(f"checkpoint {str(path)!r} is of a kind that is not read here: {kind}")
     rewritten = {k: json.dumps(v) for k, v in dict(facts=facts, record=record, sum=total).items()}
     try:
         whole = rewritten == notes and total == _checksum(tensors, facts, record)
     except (TypeError, KeyError, RuntimeError):
         whole = False
-    if not whole: raise ValueError(f"checkpoint {str(path)!r} is damaged: its checksum does not fit")
+    if not whole:
+        raise ValueError(f"checkpoint {str(path)!r} is damaged: its checksum does not fit")
     return tensors, facts, record
 
 def _differences(there, here):
@@ -700,43 +726,49 @@ def _differences(there, here):
         words = []
         for k in sorted(a.keys() | b.keys()):
             old, new = (_short(x[k]) if k in x else "nothing" for x in (a, b))
-            if a.get(k) != b.get(k): words.append(k if k == "start" else f"{k} {old} there, {new} here")
+            if a.get(k) != b.get(k):
+                words.append(k if k == "start" else f"{k} {old} there, {new} here")
         found.append(f"{part} {'differ' if part == 'settings' else 'differs'} ({'; '.join(words)})")
     return ", ".join(found)
 
-def _known(facts, first):
-    "What can be compared; the first checkpoints knew less."
-    if not first: return {part: value for part, value in facts.items() if part != "format"}
-    return dict(settings=facts["settings"], model={k: facts["model"][k] for k in _SETTINGS}, guard=facts["guard"])
-
-def _check_facts(path, there, run, extend):
-    "That a checkpoint is of this run; with `extend` it may have been meant for fewer steps."
-    first, here = there["format"] == _FIRST, run.facts
-    steps, more = here["settings"]["steps"], False
-    if isinstance(settings := there.get("settings"), dict) and type(settings.get("steps")) is int:
+def _check_facts(path, there, run, parts, extend=False):
+    "That these facts of a checkpoint are those of this run; with `extend`, but for fewer steps."
+    here, settings, more = run.facts, there.get("settings"), False
+    steps = here["settings"]["steps"]
+    if isinstance(settings, dict) and type(settings.get("steps")) is int:
         more = settings["steps"] < steps
         if extend and more: there = there | {"settings": settings | {"steps": steps}}
-    if differences := _differences(there, _known(here, first)):
-        hint = "; for more steps of the same, Checkpoint(path, extend=True)" if more and not extend else ""
+    if differences := _differences(there, {part: here[part] for part in parts}):
+        hint = "; for more steps of the same, Checkpoint(path, extend=True)"
+        if extend or not more: hint = ""
         raise ValueError(f"checkpoint {str(path)!r} is of another run: {differences}; "
                          f"start another file or remove this one{hint}")
-    if first: warnings.warn(f"checkpoint {str(path)!r} does not say what its run learns and has no checksum: "
-                            "make sure that loss and source are the same", stacklevel=2)
+
+def _brought_up(facts, run):
+    "The facts of a first checkpoint, which knew less, with the rest taken on trust."
+    here = run.facts
+    model = facts["model"] if isinstance(facts.get("model"), dict) else {}
+    rest = {k: here["model"][k] for k in ("kind", "learning")}
+    return facts | dict(model=model | rest, source=here["source"], loss=here["loss"])
 
 def _check_tensors_of(path, tensors, record, run, first):
     "That a checkpoint holds the tensors and the record of this run, and that they make sense."
     got = {k: (tuple(v.shape), v.dtype) for k, v in tensors.items()}
     need = _need(run, got, first)
     if wrong := sorted(k for k in got.keys() | need.keys() if got.get(k) != need.get(k)):
-        is_there, wanted = (" ".join(map(str, of[wrong[0]])) if wrong[0] in of else "none" for of in (got, need))
-        raise ValueError(f"checkpoint {str(path)!r} is not whole: {wrong[0]} has shape {is_there}, expected {wanted}")
+        name = wrong[0]
+        has, wanted = ("{} {}".format(*of[name]) if name in of else "none" for of in (got, need))
+        raise ValueError(f"checkpoint {str(path)!r} is not whole: {name} has shape {has}, "
+                         f"expected {wanted}")
     for name, value in tensors.items():
-        if name.startswith(("model.", "adam.", "kept.", "callback.")) and not torch.isfinite(value).all():
+        if name.startswith(("model.", "adam.", "kept.")) and not torch.isfinite(value).all():
             raise ValueError(f"checkpoint {str(path)!r} holds NaN or infinite values in {name}")
     sound = _sound(record, run.guard is not None) and len(tensors["losses"]) <= run.settings["steps"]
     if sound and "guard.nothing" in tensors:
         sound = record["guard"][3:] in ([], [tensors["guard.nothing"].item()])
-    if not sound: raise ValueError(f"checkpoint {str(path)!r} holds a record that no run leaves: {_short(record)}")
+    if not sound:
+        told = _short(record)
+        raise ValueError(f"checkpoint {str(path)!r} holds a record that no run leaves: {told}")
     try:
         torch.Generator(run.device).set_state(tensors["dice"])
     except (RuntimeError, TypeError):
@@ -753,19 +785,26 @@ def _check_lesson(path, tensors, run):
             here = _lesson(run, there["slope"].shape)
     else: here = run.lesson or _lesson(run, there["slope"].shape)
     if not _same_lesson(here, there):
-        raise ValueError(f"checkpoint {str(path)!r} is of another run: it learns another target (the loss differs); "
-                         "start another file or remove this one")
-    run.lesson = {k: there[k] for k in ("slope", "values")} | {f"loss.{k}": v for k, v in dice.items()}
+        raise ValueError(f"checkpoint {str(path)!r} is of another run: it learns another target "
+                         "(the loss differs); start another file or remove this one")
+    run.lesson = {k: there[k] for k in ("slope", "values")}
+    run.lesson |= {f"loss.{k}": v for k, v in dice.items()}
 
 def _read(path, run, extend=False):
-    "Tensors and record of a checkpoint that belongs to this run, or a `ValueError` that says what is wrong."
+    "Tensors and record of a checkpoint that belongs to this run; raises `ValueError`."
     tensors, facts, record = _contents(path)
-    _check_facts(path, facts, run, extend)
-    _check_tensors_of(path, tensors, record, run, facts["format"] == _FIRST)
+    first = facts["format"] == _FIRST
+    if first: facts = _brought_up(facts, run)
+    _check_facts(path, facts, run, ("settings", "model", "guard"), extend)
+    _check_tensors_of(path, tensors, record, run, first)
+    _check_facts(path, facts, run, ("source", "loss"))
     try:
         _check_lesson(path, tensors, run)
     except RuntimeError as e:
-        raise ValueError(f"checkpoint {str(path)!r}: the loss does not take its dice back ({e})") from None
+        raise ValueError(f"checkpoint {str(path)!r} does not fit the dice of the loss: {e}") from None
+    if first:
+        warnings.warn(f"checkpoint {str(path)!r} does not say what its run learns and has no checksum: "
+                      "make sure that loss and source are the same", stacklevel=2)
     return tensors, record
 
 def _restore(run, tensors, record):
@@ -773,17 +812,15 @@ def _restore(run, tensors, record):
     part = lambda name: {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
     _put(run, tensors)
     run.generator.set_state(tensors["dice"])
-    run.history.losses, run.history.seconds = tensors["losses"].tolist(), record["seconds"]
-    run.history.events, run.history.reseeded = [tuple(e) for e in record["events"]], record["reseeded"]
+    history = run.history
+    history.losses, history.seconds = tensors["losses"].tolist(), record["seconds"]
+    history.events, history.reseeded = [tuple(e) for e in record["events"]], record["reseeded"]
     if run.guard:
         run.guard.scale, run.guard.healthy, run.guard.failures, *nothing = record["guard"]
         if nothing: run.guard.nothing = nothing[0]            # the first checkpoints did not hold it
         run.guard.kept = [kept for n in (0, 1) if (kept := part(f"kept.{n}."))]
     if _memory(run.loss): run.loss.load_state_dict(part("loss."))
     run.source.load_state_dict(part("source."))
-    for i, callback in enumerate(run.callbacks):
-        name = f"callback.{i}.{type(callback).__name__}."
-        if hasattr(callback, "state_dict"): callback.load_state_dict(part(name))
 
 # %% ../nbs/92_train.ipynb #c58e611c
 class Checkpoint(Callback):
@@ -794,10 +831,10 @@ class Checkpoint(Callback):
         self,
         path: str | Path,  # a .safetensors file; its folder is made if it does not exist
         every: int = 100,  # training steps between two checkpoints, 1 or more
-        extend: bool = False,  # also go on with a run that was to have fewer steps and is the same otherwise
+        extend: bool = False,  # also go on with a run that is the same but for fewer `steps`
     ):
-        self.every, self.extend, self.saved = check_count("every", every, 1), _check_flag("extend", extend), None
-        self.path = check_path("path", path)
+        self.every, self.extend = check_count("every", every, 1), _check_flag("extend", extend)
+        self.path, self.saved = check_path("path", path), None
 
     def before_fit(self, run):
         _identify(run)
@@ -826,28 +863,31 @@ class Checkpoint(Callback):
 
 # %% ../nbs/92_train.ipynb #f37c91a4
 def _drawn(run):
-    "Slots and starting states, as the source gives them; raises `TypeError` or `ValueError` where they are none."
+    "Slots and starting states, as the source gives them; raises `TypeError` or `ValueError`."
     batch = run.settings["batch"]
     drawn = run.source.sample(batch, run.loss, run.generator)
     if not isinstance(drawn, (tuple, list)) or len(drawn) != 2:
-        raise TypeError(f"source: its sample gave {_short(drawn)}; expected a pair, index and states")
+        raise TypeError(f"source: its sample gave {_short(drawn)}; expected index and states")
     index, states = drawn
     check_state(states, run.model.channels, "source")
-    if len(states) != batch: raise ValueError(f"source: it gave {len(states)} states; expected {batch}")
+    if len(states) != batch:
+        raise ValueError(f"source: it gave {len(states)} states; expected {batch}")
     if index is None: return index, states
     if not isinstance(index, Tensor) or index.dtype not in _WHOLE:
-        raise TypeError(f"source: its index is {_short(index)}; expected a tensor of whole numbers or None")
-    if index.shape != (batch,): raise ValueError(f"source: its index has shape {tuple(index.shape)}; expected ({batch},)")
+        raise TypeError(f"source: its index is {_short(index)}; expected whole numbers or None")
+    if index.shape != (batch,):
+        raise ValueError(f"source: its index has shape {tuple(index.shape)}; expected ({batch},)")
     return index, states
 
 def _learn(run, error):
-    "One step of the optimiser along the slope of the error; what is wrong with that slope, if it leads nowhere."
+    "One step of the optimiser along the slope of the error, or what is wrong with that slope."
     run.optimiser.zero_grad()
     if error.requires_grad: error.backward()
     slopes = [p.grad for p in run.parameters if p.grad is not None]
     if not slopes: raise ValueError(_NO_SLOPE)
     normalise_gradients(run.parameters)
-    if not torch.stack([slope.sum() for slope in slopes]).isfinite().all(): return "gradient not finite"
+    if not torch.stack([slope.sum() for slope in slopes]).isfinite().all():
+        return "gradient not finite"
     run.optimiser.step()
 
 def _training_step(run):
@@ -880,7 +920,8 @@ def _check_rollout(rollout):
         pair = tuple(rollout)
     except TypeError:
         pair = rollout, rollout
-    if len(pair) != 2: raise ValueError(f"rollout: got {_short(rollout)}; expected the fewest and the most steps")
+    if len(pair) != 2:
+        raise ValueError(f"rollout: got {_short(rollout)}; expected the fewest and the most steps")
     shortest = check_count("rollout", pair[0], 1, _MOST)
     return shortest, check_count("rollout", pair[1], shortest, _MOST)
 
@@ -890,8 +931,9 @@ def _check_drops(lr_drops):
         pairs = [tuple(pair) for pair in lr_drops]
     except TypeError:
         pairs = [()]
-    if any(len(pair) != 2 for pair in pairs):
-        raise TypeError(f"lr_drops: got {_short(lr_drops)}; expected pairs (share of the steps, factor)")
+    if isinstance(lr_drops, (Tensor, Mapping)) or any(len(pair) != 2 for pair in pairs):
+        got = _short(lr_drops)
+        raise TypeError(f"lr_drops: got {got}; expected pairs (share of the steps, factor)")
     drops, last = [], 0
     for share, factor in pairs:
         last = check_number("lr_drops, share of the steps in order", share, last, 1)
@@ -901,26 +943,30 @@ def _check_drops(lr_drops):
 def _check_optimiser(optimiser):
     "The function that makes it."
     if callable(optimiser): return optimiser
+    expected = f"expected a function or one of {', '.join(OPTIMISERS)}"
     if not isinstance(optimiser, str):
-        raise TypeError(f"optimiser: got {_short(optimiser)}; expected a function or one of {', '.join(OPTIMISERS)}")
-    if optimiser not in OPTIMISERS:
-        raise ValueError(f"optimiser: got {optimiser!r}; expected a function or one of {', '.join(OPTIMISERS)}")
+        raise TypeError(f"optimiser: got {_short(optimiser)}; {expected}")
+    if optimiser not in OPTIMISERS: raise ValueError(f"optimiser: got {optimiser!r}; {expected}")
     return OPTIMISERS[optimiser]
 
 def _check_callbacks(callbacks):
     "Callbacks as a list: no two the same, no two that write to one place."
-    if isinstance(callbacks, (str, Mapping, type)) or not isinstance(callbacks, Iterable):
+    if isinstance(callbacks, (str, Mapping, type, Tensor)) or not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks: got {_short(callbacks)}; expected a list of callbacks")
     callbacks, places = list(callbacks), []
     for c in callbacks:
-        known = all(callable(getattr(c, moment, None)) for moment in ("before_fit", "after_step", "after_fit"))
-        if isinstance(c, type) or not known or not isinstance(getattr(c, "order", 0), Real):
-            raise TypeError(f"callbacks: got {_short(c)} among them; expected objects such as Checkpoint(path)")
-        if isinstance(getattr(c, "path", None), (str, os.PathLike)): places.append(os.path.realpath(c.path))
+        moments = (getattr(c, moment, None) for moment in ("before_fit", "after_step", "after_fit"))
+        known = all(map(callable, moments)) and isinstance(getattr(c, "order", 0), Real)
+        if isinstance(c, type) or not known:
+            got = _short(c)
+            raise TypeError(f"callbacks: got {got} among them; expected objects such as Checkpoint(path)")
+        if isinstance(getattr(c, "path", None), (str, os.PathLike)):
+            places.append(os.path.realpath(c.path))
     if len({id(c) for c in callbacks}) < len(callbacks):
         raise ValueError("callbacks: one of them is there twice; expected each once")
     for place in places:
-        if places.count(place) > 1: raise ValueError(f"callbacks: two of them write {place!r}; expected one")
+        if places.count(place) > 1:
+            raise ValueError(f"callbacks: two of them write {place!r}; expected one")
     return callbacks
 
 def _check_batch(source, batch):
@@ -932,7 +978,7 @@ def _check_batch(source, batch):
         raise ValueError(f"batch: too many for the source ({e})") from None
 
 def _tell_all(callbacks, moment, run):
-    "Call all of them, whatever one of them does; then raise what the first failure was, or that one wants to stop."
+    "Call all of them, whatever one of them does; then raise the first failure, or that one wants to stop."
     failure, stop = None, False
     for c in callbacks:
         try:
@@ -953,9 +999,9 @@ def train(
     loss: Callable,  # states (B, C, H, W) -> (B,), finite
     steps: int = 8000,  # training steps, 0 or more
     batch: int = 8,  # creatures a step, 1 or more
-    rollout: tuple[int, int] = (64, 95),  # fewest and most automaton steps before the loss; one number for both
+    rollout: tuple[int, int] = (64, 95),  # fewest and most automaton steps before the loss, or one number
     lr: float = 2e-3,  # learning rate of the optimiser, above 0
-    lr_drops: Sequence[tuple[float, float]] = ((0.25, 0.1),),  # pairs: share of the steps done, factor of 1 or less
+    lr_drops: Sequence[tuple[float, float]] = ((0.25, 0.1),),  # (share of the steps, factor up to 1) pairs
     seed: int = 0,  # of every random choice in training
     progress: bool = True,  # show loss and creatures on the way
     stop_at: float | None = None,  # end early once the mean loss of the last 20 steps is below this
@@ -964,22 +1010,23 @@ def train(
     optimiser: str | Callable = "adam",  # of `OPTIMISERS`, or (parameters, lr) -> optimiser
 ) -> History:
     "Train through rollouts (Mordvintsev et al. 2020, Experiments 1 to 3); Ctrl-C keeps what was learned."
-    settings = dict(steps=check_count("steps", steps, 0, _MOST), batch=check_count("batch", batch, 1, _MOST),
-                    rollout=_check_rollout(rollout), lr=check_number("lr", lr, above=0),
-                    lr_drops=_check_drops(lr_drops), seed=check_seed(seed))
+    steps, batch = check_count("steps", steps, 0, _MOST), check_count("batch", batch, 1, _MOST)
+    settings = dict(steps=steps, batch=batch, rollout=_check_rollout(rollout),
+                    lr=check_number("lr", lr, above=0), lr_drops=_check_drops(lr_drops),
+                    seed=check_seed(seed))
     make = _check_optimiser(optimiser)
-    if optimiser != "adam": settings["optimiser"] = optimiser if isinstance(optimiser, str) else _described(optimiser)
+    if make is not optimiser and optimiser != "adam": settings["optimiser"] = optimiser
+    if make is optimiser: settings["optimiser"] = _described(optimiser)
     callbacks = _check_callbacks(callbacks)
     if stop_at is not None: callbacks.append(EarlyStop(stop_at))
     if _check_flag("progress", progress): callbacks.append(Preview())
     callbacks.sort(key=lambda c: getattr(c, "order", 0))
     run = Run(model, source, loss, settings, _check_flag("guard", guard), make)
-    run.callbacks = callbacks
-    _check_batch(source, settings["batch"])
+    _check_batch(source, batch)
     try:
         _tell_all(callbacks, "before_fit", run)
         started = time.time() - run.history.seconds
-        while run.step < settings["steps"]:
+        while run.step < steps:
             _training_step(run)
             run.history.seconds = time.time() - started
             _tell_all(callbacks, "after_step", run)
@@ -991,42 +1038,3 @@ def train(
         raise
     _tell_all(callbacks, "after_fit", run)
     return run.history
-
-# %% ../nbs/92_train.ipynb #2729ba3b
-class WeightAverage(Callback):
-    "A running mean of a model's weights over the training steps (Polyak and Juditsky 1992)."
-    order = -2  # a checkpoint shall hold the mean of the step that it is written after
-
-    def __init__(
-        self,
-        decay: float = 0.96,  # share of the past, 0 to below 1
-    ):
-        self.decay, self.weights = check_number("decay", decay, 0), {}
-        if self.decay >= 1: raise ValueError(f"decay: got {decay}; expected 0 to below 1")
-
-    def before_fit(self, run):
-        weights = run.model.state_dict()
-        if self.weights: _check_tensors(weights, self.weights)
-        else: self.weights = {k: v.detach().clone() for k, v in weights.items()}
-
-    def after_step(self, run):
-        for name, now in run.model.state_dict().items():
-            self.weights[name].lerp_(now, 1 - self.decay)
-
-    def model(
-        self,
-        like: NCAModel,  # the trained model; it stays as it is
-    ) -> NCAModel:  # a copy of it with the mean weights; with its own, if nothing was trained yet
-        "The creature of the mean."
-        mean = copy.deepcopy(like)
-        if self.weights: mean.load_state_dict(self.weights)
-        return mean
-
-    def state_dict(self):
-        "What a checkpoint must hold: tensors by name."
-        return self.weights
-
-    def load_state_dict(self, tensors):
-        "The reverse of `state_dict`."
-        _check_tensors(tensors, self.weights)
-        self.weights = {k: v.to(self.weights[k]).clone() for k, v in tensors.items()}

@@ -201,3 +201,102 @@ def test_a_trained_pool_keeps_its_creatures(target):
         x = model(x, 25, dice()).detach()
         assert loss(x).mean() < empty / 3
     assert history.final() < history.losses[0] / 3
+
+
+@pytest.mark.parametrize("gives, error, words", [
+    (lambda x: None, TypeError, "damage: it gave None"), (lambda x: 0.0, TypeError, "damage: it gave 0.0"), (lambda x: x.numpy(), TypeError, "damage: it gave an array"),
+    (lambda x: x.mean(), ValueError, r"damage: it gave shape \(\)"), (lambda x: x[:1], ValueError, "damage: it gave shape"), (lambda x: x * torch.nan, ValueError, "damage: the state holds NaN"),
+    (lambda x: x.double(), TypeError, "damage: it gave torch.float64"), (lambda x: x.long(), TypeError, "damage: it gave torch.int64"), (lambda x: x + 0j, TypeError, "damage: it gave torch.complex64"),
+    (lambda x: x.to("meta"), TypeError, "damage: it gave torch.float32 on meta")])
+def test_what_is_no_wound_is_refused(gives, error, words, target):
+    pool = SamplePool(seed_state(1, 16, 12), 6, damage=lambda x, generator: gives(x), damaged=2)
+    with pytest.raises(error, match=words): pool.sample(4, pixel_loss(target), dice())
+    assert (pool.states == pool.seed).all() and pool.drawn == 0
+    for call in (lambda damage: recovery(NCAModel(), target, damage, 2, 2, 2), lambda damage: regenerate(target, pool=6, damage=damage, **QUICK)):
+        with pytest.raises(error, match=words): call(lambda x, generator: gives(x))
+
+
+@pytest.mark.parametrize("index, error, words", [
+    ([0, 4], ValueError, "index: got 0 to 4; the pool has 4 slots"), ([-1, 0], ValueError, "index: got -1 to 0"), ([1, 1], ValueError, "index: a slot stands there twice"),
+    (torch.tensor([True, False, True, False]), TypeError, "index: got"), ([0.0, 1.0], TypeError, "index: got"), (None, TypeError, "index: got None"), ("ab", TypeError, "index: got 'ab'"),
+    (1, ValueError, r"index: got shape \(\)"), (torch.zeros(1, 2, dtype=torch.long), ValueError, r"index: got shape \(1, 2\)"), ([10**30, 0], TypeError, "index: got")])
+def test_slots_that_are_none_are_refused(index, error, words):
+    pool = numbered(4)
+    for call in (lambda: pool.update(index, torch.ones(2, 1, 1, 1)), lambda: pool.reset(index)):
+        with pytest.raises(error, match=words): call()
+    assert first(pool.states).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("states, error", [(torch.ones(1, 1, 1, 1), ValueError), (torch.ones(2, 1, 1, 2), ValueError), (torch.ones(2), ValueError), (1.0, TypeError), (None, TypeError),
+    (torch.ones(2, 1, 1, 1, dtype=torch.long), TypeError), (torch.ones(2, 1, 1, 1) + 0j, TypeError)])
+def test_states_that_do_not_fit_are_refused(states, error):
+    pool = numbered(4)
+    with pytest.raises(error, match="states: got"): pool.update([0, 1], states)
+    assert first(pool.states).tolist() == [0, 1, 2, 3]
+
+
+def test_slots_may_be_a_list_an_array_or_small_numbers():
+    import numpy as np
+    for index in ([2, 0], np.array([2, 0]), torch.tensor([2, 0], dtype=torch.uint8)):
+        pool = numbered(4)
+        pool.update(index, torch.tensor([7.0, 8.0]).view(2, 1, 1, 1))
+        assert first(pool.states).tolist() == [8, 1, 7, 3]
+        pool.reset(index)
+        assert first(pool.states).tolist() == [-1, 1, -1, 3]
+
+
+@pytest.mark.parametrize("tensors", [None, {}, {"seed": torch.zeros(1, 1, 1, 1)}, {"seed": None, "states": None, "drawn": None}])
+def test_a_pool_takes_back_only_what_it_gave(tensors):
+    pool = numbered(4)
+    with pytest.raises((TypeError, ValueError), match="tensors: "): pool.load_state_dict(tensors)
+    with pytest.raises(ValueError, match="tensors: states is a tensor of shape .5, 1, 1, 1.; expected a tensor of shape .4, 1, 1, 1."): pool.load_state_dict(numbered(5).state_dict())
+    other = numbered(4)
+    other.states += 10
+    pool.load_state_dict(other.state_dict())
+    assert first(pool.states).tolist() == [10, 11, 12, 13]
+
+
+@pytest.mark.parametrize("gives", [lambda x: None, lambda x: x.mean(), lambda x: x[:, 0], lambda x: first(x).long(), lambda x: 1.0])
+def test_a_ranking_is_a_number_a_state(gives):
+    with pytest.raises((TypeError, ValueError), match="loss: it gave"): numbered(4).sample(3, gives, dice())
+    for wrong in (dict(loss="worst"), dict(generator=3), dict(n=None)):
+        with pytest.raises(TypeError, match=f"{[*wrong][0]}: got"): numbered(4).sample(**dict(n=2) | wrong)
+
+
+@pytest.mark.parametrize("wrong", [dict(size=2**80), dict(size=2**31 - 1), dict(reseed=2**70), dict(damaged=2**70), dict(damaged=True), dict(replace=["any"]), dict(replace=None), dict(damage=3), dict(whole=None),
+    dict(seed=torch.full((1, 4, 3, 3), torch.nan)), dict(seed=torch.zeros(1, 4, 3, 3, dtype=torch.long)), dict(seed=torch.zeros(1, 4, 0, 3)), dict(seed=3)])
+def test_pools_of_nonsense_are_refused(wrong):
+    with pytest.raises((TypeError, ValueError), match=f"{[*wrong][0]}: "): SamplePool(**{"seed": torch.zeros(1, 64, 64, 64), "size": 4, **wrong})
+
+
+def test_a_pool_keeps_no_gradient_of_its_seed():
+    seed = torch.ones(1, 1, 1, 1, requires_grad=True) * 2
+    assert not SamplePool(seed, 3).states.requires_grad
+
+
+@pytest.mark.parametrize("wrong", [dict(pool=0), dict(pool="x"), dict(pool=2**40), dict(damage="fire"), dict(damage=[]), dict(damage=3), dict(damaged=-1), dict(sprout="high"), dict(sprout=float("nan")), dict(seed=-1), dict(seed=2**64), dict(model=3)])
+def test_experiments_check_their_arguments(target, wrong):
+    name, = wrong
+    for experiment in (persist, regenerate)[name in ("damage", "damaged", "sprout"):]:
+        with pytest.raises((TypeError, ValueError), match=f"{name}: got"): experiment(target, **{"pool": 4, **QUICK, **wrong})
+
+
+@pytest.mark.parametrize("wrong", [dict(damage="disc"), dict(wounds=2.5), dict(wounds=2**50), dict(grown=-1), dict(grown=10**30), dict(steps=None), dict(generator=0), dict(model=torch.nn.Linear(1, 1))])
+def test_recovery_checks_its_arguments(target, wrong):
+    with pytest.raises((TypeError, ValueError), match=f"{[*wrong][0]}: got"): recovery(**{**dict(model=NCAModel(), target=target, wounds=2, grown=2, steps=2), **wrong})
+
+
+@pytest.mark.parametrize("kind", [*WOUNDS, *MIXED])
+def test_wounds_check_their_arguments(kind):
+    wound, x = (WOUNDS | MIXED)[kind], torch.ones(1, 4, 5, 5)
+    for wrong in (None, 3, torch.zeros(4), torch.zeros(0, 4, 5, 5), torch.ones(1, 4, 5, 5, dtype=torch.long), x + 0j):
+        with pytest.raises((TypeError, ValueError), match="x: got"): wound(wrong)
+    with pytest.raises(TypeError, match="generator: got 3"): wound(x, 3)
+    for name in {"radius", "share", "amount", "length", "beyond"} & {*wound.__annotations__}:
+        for ends in (None, 0.3, (0.1,), (0.1, 0.2, 0.3), "ab", (0.1, float("nan")), (0.1, float("inf")), (0.1, "x"), (0.3, 0.1), (-0.1, 0.1), torch.ones(2)):
+            with pytest.raises((TypeError, ValueError), match=f"{name}: got"): wound(x, **{name: ends})
+
+
+def test_middles_have_a_reach():
+    for reach in (None, -0.1, float("nan"), (0, 1)):
+        with pytest.raises((TypeError, ValueError), match="reach: got"): cut_middle(torch.ones(1, 4, 5, 5), reach=reach)

@@ -1,5 +1,5 @@
 """The training loop and experiment 1: what it promises about randomness, interruption, settings and devices."""
-import math
+import csv, math
 
 import pytest
 import torch
@@ -7,8 +7,9 @@ import torch
 from nca_tutorial.core import NCAModel, seed_state
 from nca_tutorial.growing import error_over_time, grow, pixel_loss
 from nca_tutorial.targets import load_target
-from nca_tutorial.pool import SamplePool
-from nca_tutorial.train import Callback, Checkpoint, Muon, SeedSource, WeightAverage, normalise_gradients, train
+from nca_tutorial.pool import SamplePool, persist
+from nca_tutorial.regeneration import regenerate
+from nca_tutorial.train import Callback, Checkpoint, CSVLog, EarlyStop, History, Preview, SeedSource, StopTraining, normalise_gradients, train, Muon
 
 QUICK = dict(steps=6, batch=2, rollout=(4, 6), progress=False)
 
@@ -209,6 +210,225 @@ def test_muon_goes_on_from_its_state():
             steps.step()
         lives.append([p.detach().clone() for p in layer.parameters()])
     assert all(map(torch.equal, *lives))
+
+
+# ---------------------------------------------------------------- what functions of one's own give
+
+def quick(loss=distance, source=None, **changes):
+    model, start = toy()
+    return train(model, source or SeedSource(start), loss, **{**QUICK, **changes})
+
+
+@pytest.mark.parametrize("gives, error, words", [
+    (lambda e: e.mean(), ValueError, r"loss: it gave shape \(\); expected \(\d,\)"), (lambda e: e[:, None], ValueError, r"loss: it gave shape \(\d, 1\)"),
+    (lambda e: torch.cat([e, e]), ValueError, "loss: it gave shape"), (lambda e: None, TypeError, "loss: it gave None"), (lambda e: 0.5, TypeError, "loss: it gave 0.5"),
+    (lambda e: e.detach().numpy(), TypeError, "loss: it gave an array"), (lambda e: (e > 0).long(), TypeError, "loss: it gave torch.int64"),
+    (lambda e: e + 0j, TypeError, "loss: it gave torch.complex64"), (lambda e: e.detach(), ValueError, "loss: it gives no gradient"),
+    (lambda e: torch.zeros(len(e), requires_grad=True), ValueError, "loss: it gives no gradient")])
+@pytest.mark.parametrize("guard", [True, False])
+def test_what_is_no_loss_is_refused(gives, error, words, guard, tmp_path):
+    for callbacks in ([], [Checkpoint(tmp_path / "run")]):
+        with pytest.raises(error, match=words): quick(lambda x: gives(distance(x)), guard=guard, callbacks=callbacks)
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_nan_reaches_the_weights():
+    "Neither by the loss nor by its slope."
+    for guard in (True, False):
+        model, start = toy()
+        with pytest.raises((FloatingPointError, ValueError), match="loss: (it gave nan for the seed|not finite at)"):
+            train(model, SeedSource(start), lambda x: distance(x) * math.nan, guard=guard, **QUICK)
+        steep = lambda x: distance(x) + (x[:, 0, 0, 0] * 0).abs().sqrt()           # 0, with a slope of 0 / 0
+        with pytest.raises(FloatingPointError, match="gradient not finite|collapses again and again"):
+            train(model, SeedSource(start), steep, guard=guard, **{**QUICK, "steps": 30})
+        assert torch.isfinite(weights(model)).all()
+
+
+class Odd(SeedSource):
+    "Gives what it is told to give."
+    def __init__(self, gives): super().__init__(toy()[1]); self.gives = gives
+    def sample(self, n, loss=None, generator=None): return self.gives(*super().sample(n))
+
+
+@pytest.mark.parametrize("gives, error, words", [
+    (lambda i, x: None, TypeError, "source: its sample gave None"), (lambda i, x: x, TypeError, "source: its sample gave a tensor"), (lambda i, x: (i, None), TypeError, "source: got NoneType"),
+    (lambda i, x: (i, x.long()), TypeError, "source: got torch.int64"), (lambda i, x: (i, x * math.nan), ValueError, "source: the state holds NaN"),
+    (lambda i, x: (i, x[:1]), ValueError, "source: it gave 1 states; expected 2"), (lambda i, x: (i, x[:, :2]), ValueError, r"source: got shape \(2, 2, 5, 5\)"),
+    (lambda i, x: ([0, 1], x), TypeError, "source: its index is"), (lambda i, x: (torch.zeros(2), x), TypeError, "source: its index is"),
+    (lambda i, x: (torch.zeros(2, dtype=torch.bool), x), TypeError, "source: its index is"), (lambda i, x: (torch.zeros(1, 2, dtype=torch.long), x), ValueError, r"index has shape \(1, 2\); expected \(2,\)")])
+def test_what_is_no_start_is_refused(gives, error, words):
+    with pytest.raises(error, match=words): quick(source=Odd(gives))
+
+
+@pytest.mark.parametrize("wrong, error, words", [
+    (dict(source=object()), TypeError, "source: got .*expected an object with a method sample"), (dict(source=SeedSource), TypeError, "source: got"),
+    (dict(source=SeedSource(torch.zeros(1, 4, 5, 5))), ValueError, r"source.seed: got shape \(1, 4, 5, 5\)"), (dict(loss="mse"), TypeError, "loss: got 'mse'"),
+    (dict(source=SamplePool(toy()[1], 1)), ValueError, r"batch: too many for the source \(n: got 2; the pool has 1 slots\)"),
+    (dict(seed=2**64), ValueError, "seed: got"), (dict(steps=10**400), ValueError, "steps: got"), (dict(guard=1), TypeError, "guard: got 1; expected True or False"),
+    (dict(progress="no"), TypeError, "progress: got 'no'"), (dict(rollout=(1, 2, 3)), ValueError, "rollout: got"), (dict(rollout=2.5), TypeError, "rollout: got 2.5"), (dict(rollout=None), TypeError, "rollout: got None"),
+    *[(dict(lr_drops=drops), (TypeError, ValueError), "lr_drops") for drops in (None, 0.5, (0.5, 0.1), ((0.5,),), ((math.nan, 0.1),), ((0.5, math.nan),), ((0.5, 0),), ((0.5, -1),), ((0.5, 2),), ((1.5, 0.1),), ((-0.5, 0.1),), ((0.7, 0.1), (0.3, 0.1)), "ab", {0.5: 0.1})],
+    (dict(callbacks=EarlyStop(1)), TypeError, "callbacks: got"), (dict(callbacks=[EarlyStop]), TypeError, "callbacks: got"), (dict(callbacks=[3]), TypeError, "callbacks: got 3 among them"),
+    (dict(optimiser="sgd"), ValueError, "optimiser: got 'sgd'"), (dict(optimiser=[]), TypeError, r"optimiser: got \[\]"), (dict(optimiser=lambda p, lr: None), TypeError, "optimiser: the function gave None"),
+    (dict(optimiser=lambda p: torch.optim.SGD(p)), TypeError, "optimiser: the function failed"), (dict(optimiser=lambda p, lr: torch.optim.SGD(p[:1], lr)), ValueError, "optimiser: it does not move"),
+    (dict(optimiser=lambda p, lr: torch.optim.LBFGS(p, lr)), TypeError, "optimiser: its step failed")])
+def test_what_cannot_work_is_refused_before_any_work(wrong, error, words, tmp_path):
+    log = CSVLog(tmp_path / "log.csv")
+    with pytest.raises(error, match=words): quick(**{"callbacks": [log]} | wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_length_of_rollouts_is_enough():
+    assert quick(rollout=4).losses == quick(rollout=(4, 4)).losses
+
+
+def test_optimisers_of_your_own():
+    "Also those whose memory begins as nothing."
+    for make in (lambda p, lr: torch.optim.SGD(p, lr), lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9), lambda p, lr: torch.optim.AdamW(p, lr)):
+        losses = quick(optimiser=make, steps=30, lr=3e-2, lr_drops=()).losses
+        assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("model, error, words", [
+    (None, TypeError, "model: got NoneType"), (torch.nn.Linear(2, 2), TypeError, "model: got Linear"), ("x", TypeError, "model: got str"), (NCAModel, TypeError, "model: got type"),
+    (NCAModel(3, 4, alive_threshold=None).requires_grad_(False), ValueError, "model: all its weights are frozen")])
+def test_models_that_cannot_learn_are_refused(model, error, words, target):
+    with pytest.raises(error, match=words): train(model, SeedSource(toy()[1]), distance, **QUICK)
+    if model is not None:
+        with pytest.raises((TypeError, ValueError), match=words if "frozen" not in words else "model: it has 3 channels"): grow(target, model, **QUICK)
+    broken = NCAModel()
+    broken.update[0].bias.data[3] = math.nan
+    with pytest.raises(ValueError, match="model: update.0.bias holds NaN"): grow(target, broken, **QUICK)
+
+
+def test_wrapped_models_learn_the_same(target):
+    "Inside and outside of the module that runs it on several devices, and compiled."
+    make = lambda: NCAModel(hidden=8, generator=torch.Generator().manual_seed(0))
+    plain, history = grow(target, make(), **QUICK)
+    class Compiled(torch.nn.Module):                            # what `torch.compile` gives, without the compiler
+        def __init__(self, model): super().__init__(); self._orig_mod = model
+        def forward(self, *args): return self._orig_mod(*args)
+    for wrap in (torch.nn.DataParallel, Compiled, lambda m: Compiled(torch.nn.DataParallel(m))):
+        inside = make()
+        wrapped, same = grow(target, wrap(inside), **QUICK)
+        assert same.losses == history.losses and torch.equal(weights(inside), weights(plain)) and wrapped is not inside
+        assert torch.equal(error_over_time(wrapped, target, 3, generator=torch.Generator().manual_seed(0)), error_over_time(plain, target, 3, generator=torch.Generator().manual_seed(0)))
+
+
+def test_a_model_of_other_numbers_learns_too(target, tmp_path):
+    "In double precision nearly the same; the source may hold single ones."
+    plain, history = grow(target, **QUICK)
+    double, same = grow(target, NCAModel(generator=torch.Generator().manual_seed(0)).double(), callbacks=[Checkpoint(tmp_path / "run")], **QUICK)
+    assert double.update[0].weight.dtype == torch.float64 and same.losses == pytest.approx(history.losses, rel=1e-3)
+    model, start = toy()
+    assert train(model.double(), SeedSource(start), distance, **QUICK).losses == pytest.approx(quick().losses, rel=1e-4)
+
+
+@pytest.mark.parametrize("target, error, words", [
+    (torch.full((4, 8, 8), 255.0), ValueError, r"target: got values from 255 to 255; expected 0 to 1, .*multiplied by alpha.*divide bytes by 255"), (-torch.ones(4, 8, 8), ValueError, "target: got values from -1 to -1"),
+    (torch.full((4, 8, 8), 255, dtype=torch.uint8), TypeError, "target: got torch.uint8; .*divide bytes by 255"), (torch.zeros(4, 8, 8, dtype=torch.complex64), TypeError, "target: got torch.complex64"),
+    (torch.zeros(4, 0, 8), ValueError, r"target: got a tensor of shape \(4, 0, 8\)"), ("gecko.png", ValueError, "target: got 'gecko.png'"), (math.nan, ValueError, "target: got nan")])
+def test_pictures_that_are_none_are_refused(target, error, words):
+    for call in (pixel_loss, lambda t: grow(t, **QUICK), lambda t: persist(t, pool=4, **QUICK), lambda t: regenerate(t, pool=4, **QUICK), lambda t: error_over_time(NCAModel(), t, 2)):
+        with pytest.raises(error, match=words): call(target)
+
+
+@pytest.mark.parametrize("x, error, words", [(None, TypeError, "x: got None"), (torch.zeros(4, 12, 12), ValueError, r"x: got shape \(4, 12, 12\)"),
+    (torch.zeros(1, 4, 12, 12, dtype=torch.complex64), TypeError, "x: "), (torch.zeros(1, 3, 12, 12), ValueError, "x: got shape"), (torch.zeros(1, 4, 8, 12), ValueError, "x: a grid of")])
+def test_a_loss_looks_at_states_only(target, x, error, words):
+    with pytest.raises(error, match=words): pixel_loss(target)(x)
+
+
+@pytest.mark.parametrize("wrong", [dict(steps=-1), dict(steps=2.5), dict(steps=10**400), dict(every=0), dict(batch=0), dict(batch=2**70), dict(generator=3), dict(model="x"), dict(target=None)])
+def test_measuring_checks_its_arguments(target, wrong):
+    with pytest.raises((TypeError, ValueError), match=f"{[*wrong][0]}: got"): error_over_time(**{**dict(model=NCAModel(), target=target, steps=2), **wrong})
+
+
+@pytest.mark.parametrize("wrong", [None, 3, torch.zeros(2), ["x"], "ab"])
+def test_parameters_are_several_tensors(wrong):
+    for call in (normalise_gradients, Muon):
+        with pytest.raises(TypeError, match="parameters: got"): call(wrong)
+
+
+@pytest.mark.parametrize("wrong, words", [([], "parameters: got 0 without a matrix"), ([torch.nn.Parameter(torch.zeros(3))], "parameters: got 1 without a matrix"), ([torch.nn.Parameter(torch.zeros(0, 2))], "nothing empty"),
+    ([torch.zeros(2, 2, dtype=torch.long)], "floating point")])
+def test_muon_needs_a_matrix(wrong, words):
+    with pytest.raises(ValueError, match=words): Muon(wrong)
+    for state in (None, {}, 3, [], {"state": {}, "param_groups": []}):
+        with pytest.raises(ValueError, match="state_dict: got"): Muon([torch.nn.Parameter(torch.zeros(2, 2))]).load_state_dict(state)
+    for last in (0, -1, 2.5, None):
+        with pytest.raises((TypeError, ValueError), match="last: got"): History([1.0]).final(last)
+    for n in (0, 2.5, 2**40):
+        with pytest.raises((TypeError, ValueError), match="n: got"): SeedSource(torch.zeros(1, 3, 2, 2)).sample(n)
+
+
+# ---------------------------------------------------------------- callbacks
+
+class Told(Callback):
+    "Writes down what it is told, and raises what it is told to raise."
+    def __init__(self, moment=None, what=None): self.heard, self.moment, self.what = [], moment, what
+    def _hear(self, moment, run):
+        self.heard.append((moment, run.step))
+        if moment == self.moment: raise self.what
+    def before_fit(self, run): self._hear("before_fit", run)
+    def after_step(self, run): self._hear("after_step", run)
+    def after_fit(self, run): self._hear("after_fit", run)
+
+
+def test_the_end_is_told_to_all_and_the_first_failure_is_raised():
+    first, second, third = Told("after_fit", OSError("first")), Told("after_fit", OSError("second")), Told()
+    with pytest.raises(OSError, match="first"): quick(callbacks=[first, second, third])
+    assert all(c.heard[-1] == ("after_fit", 6) for c in (first, second, third))
+    mean, last = Told("after_fit", OSError("at the end")), Told()
+    with pytest.raises(ValueError, match="loss: it gives no gradient"): quick(lambda x: distance(x.detach()), callbacks=[mean, last])
+    assert last.heard[-1] == ("after_fit", 0)
+
+
+def test_a_step_is_told_to_all():
+    for what, error in ((StopTraining(), None), (KeyboardInterrupt(), None), (OSError("full"), OSError)):
+        told = Told()
+        if error:
+            with pytest.raises(error, match="full"): quick(callbacks=[Told("after_step", what), told])
+        else: quick(callbacks=[Told("after_step", what), told])
+        assert told.heard == [("before_fit", 0), ("after_step", 1), ("after_fit", 1)]
+
+
+def test_an_early_stop_has_its_row(tmp_path):
+    log = CSVLog(tmp_path / "log.csv")
+    history = quick(steps=40, callbacks=[EarlyStop(1.0), log])
+    rows = list(csv.DictReader(open(tmp_path / "log.csv")))
+    assert [int(r["step"]) for r in rows] == list(range(20)) and [float(r["loss"]) for r in rows] == history.losses
+
+
+def test_one_callback_one_place(tmp_path):
+    log, path = CSVLog(tmp_path / "log.csv"), tmp_path / "log.csv"
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises(ValueError, match="callbacks: one of them is there twice"): quick(callbacks=[log, log])
+    for other in (CSVLog(path), CSVLog(tmp_path / "link"), Checkpoint(path)):
+        with pytest.raises(ValueError, match="callbacks: two of them write .*log.csv"): quick(callbacks=[log, other])
+    assert not path.exists()
+    assert len(quick(callbacks=[log, CSVLog(tmp_path / "other.csv")]).losses) == 6
+
+
+def test_a_log_of_a_run_that_was_over_early_is_written_anew(tmp_path):
+    keep = lambda name: [EarlyStop(1.0), Checkpoint(tmp_path / "run"), CSVLog(tmp_path / name)]
+    first, again = (quick(steps=40, callbacks=keep(name)) for name in ("a.csv", "b.csv"))
+    rows = list(csv.DictReader(open(tmp_path / "b.csv")))
+    assert [float(r["loss"]) for r in rows] == first.losses == again.losses
+
+
+def test_a_refused_checkpoint_leaves_the_log_alone(tmp_path):
+    (tmp_path / "run").write_text("none")
+    (tmp_path / "log.csv").write_text("precious")
+    with pytest.raises(ValueError, match="checkpoint .* no checkpoint"): quick(callbacks=[Checkpoint(tmp_path / "run"), CSVLog(tmp_path / "log.csv")])
+    assert (tmp_path / "log.csv").read_text() == "precious"
+
+
+@pytest.mark.parametrize("moment", ["_begin", "_show", "_end"])
+def test_a_preview_that_fails_stops_nothing(moment, monkeypatch):
+    def broken(*args, **kwargs): raise RuntimeError("no screen")
+    monkeypatch.setattr(Preview, moment, broken)
+    with pytest.warns(UserWarning, match="no more preview, the training goes on: RuntimeError"): history = quick(progress=True)
+    assert history.losses == quick().losses
 
 
 def small_model():
