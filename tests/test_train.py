@@ -9,7 +9,8 @@ from nca_tutorial.growing import error_over_time, grow, pixel_loss
 from nca_tutorial.targets import load_target
 from nca_tutorial.pool import SamplePool, persist
 from nca_tutorial.regeneration import regenerate
-from nca_tutorial.train import Callback, Checkpoint, CSVLog, EarlyStop, History, Preview, SeedSource, StopTraining, normalise_gradients, train, Muon
+from nca_tutorial.train import (Callback, Checkpoint, CSVLog, EarlyStop, History, Muon, Preview, SeedSource, StopTraining, WeightAverage,
+                                normalise_gradients, train)
 
 QUICK = dict(steps=6, batch=2, rollout=(4, 6), progress=False)
 
