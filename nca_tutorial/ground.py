@@ -128,6 +128,7 @@ def check_state(
     if x.ndim != 4 or 0 in x.shape or x.shape[1] != (channels or max(least, x.shape[1])):
         more = f" with C of {least} or more" if not channels and least > 1 else " with nothing empty"
         raise ValueError(f"{name}: got shape {tuple(x.shape)}; expected {want}{more}")
+    if x.is_meta: raise ValueError(f"{name}: it is on 'meta', where nothing has a value")
     # a finite sum is a quick proof
     if not x.detach().sum().isfinite() and not torch.isfinite(x).all():
         raise ValueError(f"{name}: the state holds NaN or infinite values")
@@ -269,7 +270,10 @@ def check_path(
     path = Path(path)
     if "\0" in str(path) or not path.name:
         raise ValueError(f"{name}: got {str(path)!r}; expected the path of a file")
-    longest = max(len(os.fsencode(part)) for part in path.parts)
+    try:
+        longest = max(len(os.fsencode(part)) for part in path.parts)
+    except UnicodeEncodeError:
+        raise ValueError(f"{name}: got {str(path)!r}; expected letters that a file name can hold") from None
     if longest > 255:
         raise ValueError(f"{name}: got a name of {longest} bytes; expected 255 or less")
     if path.is_dir(): raise IsADirectoryError(f"{name}: {str(path)!r} is a folder; expected a file")

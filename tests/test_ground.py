@@ -101,7 +101,7 @@ def test_a_full_disk_leaves_the_old_files(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("bad, error", [(None, TypeError), (3, TypeError), (b"a", TypeError), ("", ValueError), ("a\0b", ValueError), ("/", ValueError),
-                                        ("x" * 256, ValueError), ("é" * 128, ValueError), ("d/" + "x" * 300 + "/a", ValueError)])
+                                        ("x" * 256, ValueError), ("\ud800", ValueError), ("é" * 128, ValueError), ("d/" + "x" * 300 + "/a", ValueError)])
 def test_paths_that_cannot_be(tmp_path, monkeypatch, bad, error):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match="^out: "): check_path("out", bad)
@@ -133,7 +133,7 @@ def test_an_error_is_one_short_line():
 
 @pytest.mark.parametrize("x, error", [(torch.zeros(1, 4, 3), ValueError), (torch.zeros(1, 5, 3, 3), ValueError), (torch.zeros(1, 4, 0, 3), ValueError),
                                       (torch.zeros(1, 4, 3, 3).bool(), TypeError), (torch.zeros(1, 4, 3, 3, dtype=torch.complex64), TypeError),
-                                      (torch.full((1, 4, 3, 3), torch.inf), ValueError), (np.zeros((1, 4, 3, 3)), TypeError)])
+                                      (torch.full((1, 4, 3, 3), torch.inf), ValueError), (torch.zeros(1, 4, 3, 3, device="meta"), ValueError), (np.zeros((1, 4, 3, 3)), TypeError)])
 def test_what_is_no_state(x, error):
     with pytest.raises(error, match="^grid: "): check_state(x, 4, "grid")
 
