@@ -19,8 +19,8 @@ from fastcore.script import CliError, anno_parser
 from safetensors import SafetensorError, safe_open
 
 from .core import NCAModel, seed_state, to_rgba
-from .ground import (check_count, check_number, check_path, check_seed, make_generator,
-                                 settle, write_files)
+from .ground import (check_count, check_flag, check_number, check_path, check_seed,
+                                 make_generator, settle, write_files)
 from .growing import error_over_time, grow
 from .pictures import (GROWN, grow_creature, measure, obstacles, plot_life, seat, stages,
                                    verdict)
@@ -361,7 +361,7 @@ def nca_grow(
 ) -> dict:  # settings and result, as in result.json
     "Train a creature that grows from one cell into PICTURE, stays and heals; Ctrl-C ends it early."
     with _told("out"):
-        seed = check_seed(seed)
+        seed, quiet = check_seed(seed), check_flag("quiet", quiet)
         given = dict(steps=steps, batch=batch, shortest=shortest, longest=longest, lr=lr)
         entered = _enter_grow(picture, out, size, padding, experiment, checkpoint, given)
         target, folder, checkpoint, settings = entered
@@ -434,7 +434,7 @@ def nca_texture(
 ) -> dict:  # settings and result, as in result.json
     "Train an automaton that makes noise look like PICTURE; Ctrl-C ends it early."
     with _told("out"):
-        seed = check_seed(seed)
+        seed, quiet = check_seed(seed), check_flag("quiet", quiet)
         size = check_count("size", size, 16, _SIDE)
         settings = _texture_settings(grid, steps, batch, lr)
         _check_word("kind", kind, MODELS)

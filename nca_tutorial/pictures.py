@@ -205,7 +205,11 @@ def plot_life(
 def _parent(parent, seed):
     "A copy of the weights to begin with."
     if parent is None: return NCAModel(generator=make_generator(seed))
-    if isinstance(parent, str): return NCAModel.from_pretrained(parent)
+    if isinstance(parent, str):
+        try:
+            return NCAModel.from_pretrained(parent)
+        except (ValueError, FileNotFoundError) as e:
+            raise type(e)(f"parent: {e}") from None
     if not isinstance(parent, NCAModel):
         raise TypeError(f"parent: got {parent!r}; expected a creature, its name, or None")
     return copy.deepcopy(parent)

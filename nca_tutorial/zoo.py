@@ -107,6 +107,8 @@ def measure_texture(
 ) -> dict:  # "ratio" by age, of noise, and the floor; see `texture_quality`
     "How close a texture comes to its example, and whether it stays so."
     lives = check_count("lives", lives, 1)
+    if not isinstance(model, NCAModel):
+        raise TypeError(f"model: got {type(model).__name__}; expected an NCAModel")
     if not isinstance(example, torch.Tensor) or example.ndim != 3 or example.shape[0] != 3:
         got = tuple(getattr(example, "shape", ()))
         raise ValueError(f"example: got {got}; expected a tensor (3, H, W)")

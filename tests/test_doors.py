@@ -53,14 +53,14 @@ GENERAL = dict(
     ages=lambda: (1, 2), times=lambda: (1, 2), heal=lambda: 1, age=lambda: 1, grown=lambda: 1, state=lambda: torch.zeros(1, 1, 32, 32),
     emoji=lambda: "\N{SNAIL}", candidates=lambda: 1, settle=lambda: 1, watch=lambda: 1, source=lambda: None, loss=lambda: error, parameters=lambda: list(creature().parameters()),
     below=lambda: 0.1, left=lambda: texture_model("tiny"), right=lambda: texture_model("tiny"), blend=lambda: torch.ones(1, 1, 16, 16), limit=lambda: 2,
-    count=lambda: 1, size=lambda: 16, teacher=lambda: (lambda w: w), student=lambda: (lambda w: w), net=RuleNet, pairs=lambda: [(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8))], max_steps=lambda: 1,
+    count=lambda: 1, size=lambda: 16, teacher=lambda: (lambda w: w), student=lambda: (lambda w: w), net=RuleNet, pairs=lambda: [(torch.zeros(1, 8, 8), torch.zeros(1, 8, 8))], max_steps=lambda: 1,
     lenia=lambda: Lenia(32, 4), rgb=wool, rates=lambda: (0.5,), angles=lambda: (30.0,), damage=lambda: ("disc",), n=lambda: 1, u=lambda: torch.zeros(3), lives=lambda: 1,
     data=lambda: b"", contents=lambda: {"a": b""}, value=lambda: 1, images=lambda: ".", zoo=lambda: "zoo", color=lambda: "red", most=lambda: 0.95,
     pattern=lambda: world()[:3, :3], group=lambda: "", born=lambda: {3}, survive=lambda: {2, 3}, points=lambda: 16, text_=str, pool=lambda: 4,
     callbacks=lambda: (), progress=lambda: False, lessons=lambda: 0, quiet=lambda: True)
 SPECIAL = {
     "texture.graft": dict(x=lambda: noise_state(1, 4, 16)), "texture.to_texture": dict(x=lambda: noise_state(1, 12, 16)), "texture.noise_state": dict(channels=lambda: 12),
-    "texture.load_example": dict(picture=lambda: Image.new("RGB", (32, 32), "red")), "texture.NoisePool": dict(channels=lambda: 12), "texture.StyleLoss": dict(target=wool, features=lambda: RandomFeatures(1, 4)), "texture.texture_quality": dict(picture=wool),
+    "texture.load_example": dict(picture=lambda: Image.new("RGB", (96, 96), "red")), "texture.NoisePool": dict(channels=lambda: 12), "texture.StyleLoss": dict(target=wool, features=lambda: RandomFeatures(1, 4)), "texture.texture_quality": dict(picture=wool),
     "texture.learn_texture": dict(model=lambda: texture_model("tiny"), style=lambda: StyleLoss(wool(), RandomFeatures(1, 4)), grid=lambda: 8),
     "zoo.measure_texture": dict(model=lambda: texture_model("tiny")), "zoo.recipe": dict(name=lambda: "gecko-grow"), "zoo.read_card": dict(name=lambda: "gecko-grow"),
     "life.pattern": dict(name=lambda: "glider"), "life.place": dict(size=lambda: (8, 8)), "life.to_world": dict(size=lambda: (8, 8)), "life.LifeRule": dict(size=lambda: (8, 8)),
@@ -74,16 +74,21 @@ SPECIAL = {
     "playground.export_web": dict(path=lambda: "made.json"), "playground.export_html": dict(path=lambda: "made.html"), "viz.as_image": dict(picture=lambda: np.zeros((4, 4))),
     "train.CSVLog": dict(path=lambda: "log.csv"), "train.Checkpoint": dict(path=lambda: "run"), "ground.check_size": dict(size=lambda: 3), "ground.write_file": dict(path=lambda: "file"),
     "targets.emoji_target": {}, "texture.style_features": dict(weights=lambda: "random"), "texture.texture_model": dict(kind=lambda: "tiny"), "texture.RandomFeatures": dict(levels=lambda: 1, width=lambda: 4), "ground.check_state": dict(channels=lambda: 16),
-    "diagnostics.report": dict(sizes=lambda: (SIDE,)), "cli.nca_grow": dict(picture=lambda: "picture.png"), "cli.nca_texture": dict(picture=lambda: "picture.png", size=lambda: 32, grid=lambda: 8),
+    "diagnostics.report": dict(sizes=lambda: (SIDE,)), "cli.nca_grow": dict(picture=lambda: "picture.png"), "cli.nca_texture": dict(picture=lambda: "picture.png", size=lambda: 32, grid=lambda: 16),
 }
 # what is no door: values and records that other functions of the package make, and checks that take anything
 LEFT = {"diagnostics.Finding", "diagnostics.Findings", "train.History", "train.Run", "train.Guard", "train.Callback", "train.StopTraining", "train.Preview",
-        "ground.check_count", "ground.check_number", "ground.check_seed", "ground.check_generator", "ground.check_function", "ground.check_path", "ground.check_state",
+        "ground.check_count", "ground.check_flag", "ground.check_number", "ground.check_seed", "ground.check_generator", "ground.check_function", "ground.check_path", "ground.check_state",
         "texture.VGGFeatures", "train.train", "train.TensorBoardLog", "zoo.train_creature"}
 # words that are not read as what they are for: a title, a label, a text for readers
 FREE = {"diagnostics.observe.name", "diagnostics.observe.group", "ground.check_size.name", "ground.write_files.contents", "ground.write_file.data", "viz.Film.alt",
-        "playground.Playground.name", "playground.export_web.name", "playground.export_html.name", "viz.book_figure.kwargs"}
-
+        "playground.Playground.name", "playground.export_web.name", "playground.export_html.name", "viz.show_images.titles", "viz.show_images.rows",
+        "viz.show_images.suptitle"}
+# what looks bad and is not: numbers of any shape, or not a number, where each is looked at by itself; the computer itself; no background
+FINE = {("differentiable.growth", "u"), ("differentiable.centre_of_mass", "state"), ("texture.sorted_distance", "a"), ("texture.sorted_distance", "b"),
+        ("ground.make_generator", "device"), ("ground.make_generator", "offset"), ("viz.show_images", "background"), ("pictures.measure", "ages"), ("zoo.measure_texture", "ages")}
+# one of several, under its own name
+ONE = {"viz.show_images.pictures": "picture", "viz.Film.frames": "picture", "train.EarlyStop.below": "stop_at"}
 # these have a default, which takes long
 SLOW = {"steps", "batch", "wounds", "ages", "progress", "times", "heal", "age", "grown", "lives", "lessons", "quiet", "rates", "angles", "candidates", "settle", "watch",
         "max_steps", "points", "pool"}
@@ -152,7 +157,11 @@ def cases():
         for name, p in inspect.signature(thing).parameters.items():
             if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) or f"{door}.{name}" in FREE: continue
             annotation = typing.get_type_hints(thing.__init__ if inspect.isclass(thing) else thing).get(name, inspect.Parameter.empty)
-            for value in bad_values(annotation): yield door, name, value
+            for value in bad_values(annotation):
+                # a default is fine, and so is any word where a file may bear it
+                if value is None and p.default is None: continue
+                if door.startswith("cli.") and name in ("out", "checkpoint") and isinstance(value, str): continue
+                yield door, name, value
 
 
 def brief(value): return " ".join(repr(value).split())[:30] if value is not NONSENSE else "object"
@@ -161,7 +170,7 @@ def brief(value): return " ".join(repr(value).split())[:30] if value is not NONS
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Image.new("RGBA", (8, 8), "red").save(tmp_path / "picture.png")
+    Image.new("RGBA", (32, 32), "red").save(tmp_path / "picture.png")
     return tmp_path
 
 
@@ -183,9 +192,10 @@ def test_bad_arguments_are_named_and_leave_nothing(folder):
         words = f"{door}({name}={brief(value)})"
         try: things[door](**good(door, things[door]) | {name: value})
         except (ValueError, TypeError, OSError, CliError) as e:
-            if name not in str(e): wrong.append(f"{words}: not named in {type(e).__name__}: {str(e)[:90]}")
+            if ONE.get(f"{door}.{name}", name) not in str(e): wrong.append(f"{words}: not named in {type(e).__name__}: {str(e)[:90]}")
         except Exception as e: wrong.append(f"{words}: {type(e).__name__}: {str(e)[:90]}")
-        else: wrong.append(f"{words}: taken")
+        else:
+            if (door, name) not in FINE: wrong.append(f"{words}: taken")
         if sorted(folder.iterdir()) != before:
             wrong.append(f"{words}: left {[f.name for f in folder.iterdir() if f not in before]}")
             before = sorted(folder.iterdir())
