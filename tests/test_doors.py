@@ -74,7 +74,7 @@ SPECIAL = {
     "playground.export_web": dict(path=lambda: "made.json"), "playground.export_html": dict(path=lambda: "made.html"), "viz.as_image": dict(picture=lambda: np.zeros((4, 4))),
     "train.CSVLog": dict(path=lambda: "log.csv"), "train.Checkpoint": dict(path=lambda: "run"), "ground.check_size": dict(size=lambda: 3), "ground.write_file": dict(path=lambda: "file"),
     "targets.emoji_target": {}, "texture.style_features": dict(weights=lambda: "random"), "texture.texture_model": dict(kind=lambda: "tiny"), "texture.RandomFeatures": dict(levels=lambda: 1, width=lambda: 4), "ground.check_state": dict(channels=lambda: 16),
-    "diagnostics.report": dict(sizes=lambda: (SIDE,)), "cli.nca_grow": dict(picture=lambda: "picture.png"), "cli.nca_texture": dict(picture=lambda: "picture.png", size=lambda: 32, grid=lambda: 16),
+    "diagnostics.report": dict(sizes=lambda: (SIDE,)), "cli.nca_grow": dict(picture=lambda: "picture.png"), "cli.nca_texture": dict(picture=lambda: "picture.png", size=lambda: 64, grid=lambda: 64),
 }
 # what is no door: values and records that other functions of the package make, and checks that take anything
 LEFT = {"diagnostics.Finding", "diagnostics.Findings", "train.History", "train.Run", "train.Guard", "train.Callback", "train.StopTraining", "train.Preview",
@@ -170,7 +170,7 @@ def brief(value): return " ".join(repr(value).split())[:30] if value is not NONS
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Image.new("RGBA", (32, 32), "red").save(tmp_path / "picture.png")
+    Image.new("RGBA", (64, 64), "red").save(tmp_path / "picture.png")
     return tmp_path
 
 
