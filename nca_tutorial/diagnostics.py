@@ -53,6 +53,7 @@ def _check_model(model):
 def _check_creature(model, target, batch=1, seed=0):
     _check_model(model)
     if model.channels < 4: raise ValueError(f"model: it has {model.channels} channels; expected 4 or more")
+    if next(model.parameters()).is_meta: raise ValueError("model: it is on 'meta', where nothing has a value")
     if isinstance(target, Tensor) and not target.is_floating_point():
         raise TypeError(f"target: got {target.dtype}; expected floating point")
     loss = pixel_loss(target)               # which refuses what is no target
@@ -203,6 +204,7 @@ def _copy(model):
     except RuntimeError as e: raise ValueError(f"model: it cannot be copied: {e}") from None
 
 def _broken(model, change):
+    check_function("BREAKAGES", change)
     broken = _copy(model)
     with torch.no_grad(): change(broken)
     return broken
@@ -400,7 +402,7 @@ def _lengths(model, rates, steps, rescale):
     "How many steps each rate is given."
     if not isinstance(rescale, bool): raise TypeError(f"rescale: got {rescale!r}; expected True or False")
     if not rescale: return [steps] * len(rates)
-    if not model.fire_rate:
+    if not check_number("model.fire_rate", model.fire_rate, 0, 1):
         raise ValueError("model: its fire_rate is 0; expected more where time is rescaled")
     lengths = [steps * model.fire_rate / rate for rate in rates]
     for rate, length in zip(rates, lengths):

@@ -47,8 +47,14 @@ def _check_world(x):
     # each has a number, an int32
     if cells >= 2**31: raise ValueError(f"x: got {cells} cells; expected fewer than 2**31")
 
-def _check_keys(keys):
+def _drawn(key):
+    "Whether a key is just as `draw_keys` makes them, which is quickly seen."
+    if type(key) is not list or len(key) != 2 or type(key[0]) is not int or type(key[1]) is not int: return False
+    return -2**31 <= key[0] < 2**31 and -2**31 <= key[1] < 2**31
+
+def _check_keys(keys, name="keys"):
     "Keys as plain lists of two whole numbers of 32 bits."
+    if type(keys) is list and all(map(_drawn, keys)): return [key[:] for key in keys]
     try: plain = np.asarray(keys)
     except (ValueError, TypeError, OverflowError, RuntimeError): plain = np.empty((), object)
     if plain.shape == (0,): return []
@@ -56,10 +62,11 @@ def _check_keys(keys):
     if not kind or not pairs or (plain.size and (plain.min() < -2**31 or plain.max() >= 2**31)):
         got = f"{plain.dtype} {plain.shape}" if plain.ndim else type(keys).__name__
         want = "expected two whole numbers of 32 bits a step, as draw_keys gives them"
-        raise ValueError(f"keys: got {got}; {want}")
+        raise ValueError(f"{name}: got {got}; {want}")
     return plain.tolist()
 
-def _check_rate(rate): return check_number("rate", rate, 0, 1)
+def _check_rate(rate):
+    return rate if type(rate) is float and 0 <= rate <= 1 else check_number("rate", rate, 0, 1)
 
 def draw_keys(
     steps: int,  # how many, 0 or more
@@ -83,7 +90,7 @@ def fire_mask(
 ) -> Tensor:  # (B, 1, H, W) bool
     "Which cells fire in a step: a hash of key and place, compared with the rate."
     _check_world(x)
-    return _fire(x, _check_keys([key])[0], _check_rate(rate))
+    return _fire(x, _check_keys([key], "key")[0], _check_rate(rate))
 
 # %% ../nbs/10_speed.ipynb #1c4a6987
 def _desert(shape, dtype):
@@ -99,8 +106,10 @@ class _Grid:
         self.shape, self.window, self.whole = shape, window, (h, w) == (H, W)
         self.ringed, self.row, self.size, self.cells = (B, h + 2, w + 2), w + 2, B * (h + 2) * (w + 2), B * h * w
         self.wrap = [d + 1 for d, full in enumerate((h == H, w == W)) if full and padding == "wrap"]
-        self.inside = F.pad(torch.ones(B, h, w, dtype=torch.bool), (1, 1, 1, 1)).view(-1)
-        i, j = (torch.arange(-1, n + 1, dtype=torch.int32) + start for n, start in ((h, r0), (w, c0)))
+        inside = torch.zeros(self.ringed, dtype=torch.bool)
+        inside[:, 1:-1, 1:-1] = True
+        self.inside = inside.view(-1)
+        i, j = (torch.arange(start - 1, end + 1, dtype=torch.int32) for start, end in ((r0, r1), (c0, c1)))
         b = torch.arange(first, first + B, dtype=torch.int32)[:, None, None]
         self.home = ((b * H + i[:, None]) * W + j).view(-1)                 # a cell's place in the whole world
 
@@ -150,7 +159,7 @@ class _Eyes:
         self.kernels, self.taps, self.channels = len(kernels), len(k), x.shape[1]
         self.offset, self.kernel = ((i - 1) * grid.row + j - 1).int(), k.int()
         room, count = min(2 * BLOCK, grid.cells), torch.bincount(k, minlength=len(kernels))
-        each = torch.arange(room, dtype=torch.int32)[:, None] * self.taps
+        each = torch.arange(0, room * self.taps, self.taps, dtype=torch.int32)[:, None]
         self.kernel_starts, self.cell_starts = (each + (count.cumsum(0) - count).int()).view(-1), each.view(-1)
         self.weight = kernels.to(x.dtype)[k, i, j].repeat(room)
         self.index, self.found = torch.empty(2, room, self.taps, dtype=torch.int32)
@@ -335,6 +344,7 @@ def _together(f, *parts):  # as `map` does it, at the same time
 
 def _shares(x, steps):  # -> (first, end) for each worker
     n = min(len(x), torch.get_num_threads(), MOST) if x[:, 0].numel() * steps >= SPLIT else 1
+    if n == 1: return [(0, len(x))]
     return [(part[0].item(), part[-1].item() + 1) for part in torch.arange(len(x)).chunk(n)]
 
 # %% ../nbs/10_speed.ipynb #34876be4
@@ -479,6 +489,8 @@ def _stamp(names, tensors):
     "Each tensor's version, by name: a change in place raises it."
     return [(name, t.detach(), _version(t)) for name, t in zip(names, tensors) if t is not None]
 
+def _saved(t): return t.clone() if t is not None and t.is_inference() else t
+
 def _check_stamp(stamp):
     for name, t, version in stamp:
         if _version(t) != version:
@@ -499,7 +511,7 @@ class _Rollout(torch.autograd.Function):
         if len(parts) > 1: _crew(len(parts), spent=time.perf_counter() - start)
         ctx.law, ctx.dice, ctx.start = law, dice, _stamp(["x"], [x])
         ctx.stamp = _stamp((*_NAMES, "masks"), (w1, b1, w2, b2, dice[2]))
-        ctx.save_for_backward(x, w1, b1, w2, b2)     # for a gradient that is differentiated again
+        ctx.save_for_backward(*map(_saved, (x, w1, b1, w2, b2)))     # for a gradient of the gradient
         return torch.cat([life.end for life in ctx.lives])
 
     @staticmethod
@@ -532,14 +544,18 @@ def _heard_everywhere():
     changed = any(getattr(kind, name) is not method for kind, name, method in _AS_MADE)
     return changed or nn.modules.module._has_any_global_hook()
 
+def _pointwise(layer):
+    own = vars(layer)
+    if own["kernel_size"] != (1, 1) or own["stride"] != (1, 1) or own["padding"] != (0, 0): return False
+    return own["groups"] == 1 and hasattr(layer, "weight") and hasattr(layer, "bias")
+
 def _ours(update):
     "Whether a network is the one we know: two 1x1 convolutions with a ReLU between, and nobody listening in."
-    layers = list(update) if type(update) is nn.Sequential else []
-    if [type(layer) for layer in layers] != [nn.Conv2d, nn.ReLU, nn.Conv2d]: return False
-    plain = (1, 1), (1, 1), (0, 0), 1
-    ones = all((c.kernel_size, c.stride, c.padding, c.groups) == plain for c in layers[::2])
-    whole = all(hasattr(c, name) for c in layers[::2] for name in ("weight", "bias"))
-    return ones and whole and not any(map(_heard, (update, *layers))) and not _heard_everywhere()
+    if type(update) is not nn.Sequential or len(update) != 3: return False
+    first, bend, last = update
+    if type(first) is not nn.Conv2d or type(bend) is not nn.ReLU or type(last) is not nn.Conv2d: return False
+    if not _pointwise(first) or not _pointwise(last) or _heard_everywhere(): return False
+    return not (_heard(update) or _heard(first) or _heard(bend) or _heard(last))
 
 def _set_around():
     "What PyTorch was told to do with every operation."
@@ -571,10 +587,10 @@ def _why_not_active(x, kernels, update, threshold):
         return "it knows 1x1 Conv2d, ReLU, 1x1 Conv2d without hooks, and this update network differs"
     weights = _weights(update)
     tensors = [x, kernels, *(weights if weights[3] is not None else weights[:3])]
-    if any(type(t) not in (Tensor, nn.Parameter) or t.layout != torch.strided for t in tensors):
-        return "it knows plain tensors, and state, kernels or weights are of another kind"
-    if any(t.device.type != "cpu" for t in tensors):
-        return "it runs on the CPU, and kernels or weights are elsewhere"
+    for t in tensors:
+        if type(t) not in (Tensor, nn.Parameter) or t.layout != torch.strided:
+            return "it knows plain tensors, and state, kernels or weights are of another kind"
+        if t.device.type != "cpu": return "it runs on the CPU, and kernels or weights are elsewhere"
     if x.dtype not in (torch.float32, torch.float64):
         return f"it knows float32 and float64, and the state is {x.dtype}"
     for w in tensors[2:]:

@@ -370,7 +370,7 @@ BAD_COUNT = [None, 'x', math.nan, math.inf, -1, 2.5, True, [], 10**9, 10**30, to
 BAD_SEED = [None, 'x', math.nan, -1, 2.5, True, [], 2**64, torch.tensor(3)]
 BAD_LIST = [None, 3, 2.5, 'x', b'x', {1: 2}, [None], ['x'], [math.nan], [math.inf], [[]], [True], [-1], [torch.tensor(1)], torch.tensor(1)]
 BAD = dict(
-    model=[None, 'gecko', NCAModel, torch.nn.Identity(), NCAModel(channels=3, alive_threshold=None)],
+    model=[None, 'gecko', NCAModel, torch.nn.Identity(), NCAModel(channels=3, alive_threshold=None), NCAModel(6, 4).to('meta')],
     target=[None, 'x', 3, [], torch.zeros(3, 16, 16), torch.zeros(1, 4, 16, 16), torch.zeros(4, 0, 16), torch.zeros(4, 16, 16).int(), torch.zeros(4, 16, 16) * 1j,
             torch.full((4, 16, 16), math.nan), torch.zeros(4, 16, 16).bool()],
     steps=BAD_COUNT, age=BAD_COUNT, heal=BAD_COUNT, batch=[*BAD_COUNT, 0], seed=BAD_SEED, name=[None, 3, [], b'x'], group=[None, 3, []],
@@ -427,7 +427,7 @@ def test_micro_models_are_broken_where_they_have_the_line(target):
     "Their kernels stand by channel, and they have neither ReLU nor hidden bias."
     model, before = micro(), weights(micro())
     x = torch.rand(2, 6, 9, 9, generator=dice(6)) * 1.5 - 0.2
-    x[:, 3] *= torch.rand(2, 9, 9, generator=dice(6)) < 0.3
+    x[:, 3] *= torch.rand(2, 9, 9, generator=dice(6)) < 0.1
     lacks = []
     for name in NAMES:
         try: broken = D.break_one(model, name)
@@ -505,6 +505,11 @@ def test_two_groups_may_use_a_name(target, monkeypatch):
     assert found.rows[2].error == found.rows[0].error != found.rows[1].error
 
 
+def test_a_breakage_is_a_function(monkeypatch):
+    monkeypatch.setitem(D.BREAKAGES, 'mine', {'none': 3})
+    with pytest.raises(TypeError, match='^BREAKAGES: got 3; expected a function'): D.break_one(lively(), 'none')
+
+
 def test_an_empty_target_is_no_scale(target):
     "Errors can be taken, shares of nothing cannot: a report is refused, a table and its bars are not."
     model = lively()
@@ -520,6 +525,9 @@ def test_an_empty_target_is_no_scale(target):
 def test_age_nothing_is_the_seed(target):
     assert [r.note for r in D.fire_rate_sweep(lively(), target, [0.1, 1.], 0)] == ['0 steps'] * 2
     with pytest.raises(ValueError, match='^model: its fire_rate is 0'): D.fire_rate_sweep(lively(fire_rate=0.), target)
+    model = lively()
+    model.fire_rate = math.nan
+    with pytest.raises(ValueError, match='^model.fire_rate: got nan'): D.fire_rate_sweep(model, target)
 
 
 def test_learned_kernels_are_not_turned(target):

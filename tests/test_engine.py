@@ -667,3 +667,17 @@ def test_numpy_is_welcome():
     for bad in (None, 3, ["auto"], "", np.array(["auto", "dense"])):
         with pytest.raises(ValueError, match="^engine: "): engine.check_engine(bad)
     assert active_rollout(x, *law(model, kernels), [], 0.5) is x and draw_keys(0) == []
+    for bad in (None, "ab", [1], [1, 2, 3], [1.0, 2.0], [True, False], [2**31, 0]):
+        with pytest.raises(ValueError, match="^key: "): fire_mask(x, bad, 0.5)
+
+
+def test_states_of_inference_mode():
+    "They can begin a rollout whose weights learn, as with dense."
+    grads = []
+    for how in ("dense", "auto"):
+        model, _, x, _, weight = small()
+        with torch.inference_mode(): start = x.clone()
+        model.engine = how
+        model(start, 4, torch.Generator().manual_seed(0)).backward(weight)
+        grads.append([p.grad for p in model.parameters()])
+    assert all(relative(a, b) < 1e-4 for a, b in zip(*grads))
