@@ -9,7 +9,7 @@ __all__ = ['OPTIMISERS', 'normalise_gradients', 'Muon', 'SeedSource', 'History',
            'EarlyStop', 'CSVLog', 'TensorBoardLog', 'Preview', 'Checkpoint', 'train']
 
 # %% ../nbs/92_train.ipynb #614678b1
-import csv, hashlib, json, math, os, time, warnings
+import csv, hashlib, inspect, json, math, os, time, warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -520,19 +520,30 @@ def _described(value, depth=4):
     if isinstance(value, tuple): name, parts = "", value
     elif isinstance(value, partial):
         parts = [value.func, *value.args, *sorted(value.keywords.items())]
-    else:  # lists and the like may change on the way: their names are enough
-        cells = getattr(value, "__closure__", None) or ()
-        defaults = getattr(value, "__defaults__", None) or ()
-        parts = [*defaults, *(cell.cell_contents for cell in cells)]
+    elif inspect.ismethod(value): parts = [value.__self__]
+    elif inspect.isfunction(value):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        named = sorted((value.__kwdefaults__ or {}).items())
+        parts = [*(value.__defaults__ or ()), *named, *cells]
+    elif isinstance(value, (type, list, dict, set)) or hasattr(value, "__qualname__"):
+        parts = []  # what may grow on the way is known by its name
+    else: parts = sorted(getattr(value, "__dict__", {}).items())
     if not depth: return name or "..."
     inside = ", ".join(_described(part, depth - 1) for part in parts)
     return f"{name}({inside})" if parts else name or "()"
+
+def _json(value):
+    "As JSON, with NumPy's numbers as plain ones."
+    def plain(one):
+        if isinstance(one, np.generic): return one.item()
+        raise TypeError(f"{type(one).__name__} is no plain value")
+    return json.dumps(value, default=plain)
 
 def _more(name, thing):
     "What a source or a loss says of itself, beyond what can be seen from outside."
     identity = getattr(thing, "identity", {})
     try:
-        return dict(json.loads(json.dumps(identity)))
+        return dict(json.loads(_json(identity)))
     except (TypeError, ValueError, RecursionError):
         raise TypeError(f"{name}: its identity is {_short(identity)}; expected a dictionary "
                         "of plain values") from None
@@ -599,7 +610,7 @@ def _identify(run):
         source = dict(kind=type(run.source).__name__, start=None if seed is None else _digest(seed))
         facts = dict(format=_FORMAT, settings=run.settings, model=model, guard=run.guard is not None,
                      source=source | _more("source", run.source), loss=_more("loss", run.loss))
-        run.facts = json.loads(json.dumps(facts))
+        run.facts = json.loads(_json(facts))
     known = getattr(run.source, "seed", None) if run.states is None else run.states
     if not run.lesson and known is not None:
         dice = {f"loss.{k}": v.detach().clone() for k, v in _memory(run.loss).items()}
@@ -621,7 +632,7 @@ def _record(run):
     history, guard = run.history, run.guard
     record = dict(seconds=history.seconds, events=history.events, reseeded=history.reseeded)
     if guard: record["guard"] = [guard.scale, guard.healthy, guard.failures, guard.nothing]
-    return json.loads(json.dumps(record))
+    return json.loads(_json(record))
 
 def _checksum(tensors, facts, record):
     # the first checkpoints held three numbers of the guard; the fourth lies among the tensors
