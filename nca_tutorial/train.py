@@ -6,10 +6,10 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/train.html.md"""
 
 # %% auto #0
 __all__ = ['OPTIMISERS', 'normalise_gradients', 'Muon', 'SeedSource', 'History', 'Run', 'Guard', 'StopTraining', 'Callback',
-           'EarlyStop', 'CSVLog', 'TensorBoardLog', 'Preview', 'Checkpoint', 'train', 'WeightAverage']
+           'EarlyStop', 'CSVLog', 'TensorBoardLog', 'Preview', 'Checkpoint', 'train']
 
 # %% ../nbs/92_train.ipynb #614678b1
-import copy, csv, hashlib, json, math, os, time, warnings
+import csv, hashlib, inspect, json, math, os, time, warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -260,7 +260,6 @@ class Run:
         if optimiser not in OPTIMISERS.values(): _trial(optimiser, self.parameters, settings["lr"])
         self.make, self.optimiser = optimiser, _moves(optimiser, self.parameters, settings["lr"])
         self.history, self.states, self.complete = History(), None, False
-        self.callbacks = []
         self.facts, self.lesson = None, {}  # what tells it from other runs, where a checkpoint asks
         self.guard = Guard(self) if guard else None
 
@@ -521,19 +520,30 @@ def _described(value, depth=4):
     if isinstance(value, tuple): name, parts = "", value
     elif isinstance(value, partial):
         parts = [value.func, *value.args, *sorted(value.keywords.items())]
-    else:  # lists and the like may change on the way: their names are enough
-        cells = getattr(value, "__closure__", None) or ()
-        defaults = getattr(value, "__defaults__", None) or ()
-        parts = [*defaults, *(cell.cell_contents for cell in cells)]
+    elif inspect.ismethod(value): parts = [value.__self__]
+    elif inspect.isfunction(value):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        named = sorted((value.__kwdefaults__ or {}).items())
+        parts = [*(value.__defaults__ or ()), *named, *cells]
+    elif isinstance(value, (type, list, dict, set)) or hasattr(value, "__qualname__"):
+        parts = []  # what may grow on the way is known by its name
+    else: parts = sorted(getattr(value, "__dict__", {}).items())
     if not depth: return name or "..."
     inside = ", ".join(_described(part, depth - 1) for part in parts)
     return f"{name}({inside})" if parts else name or "()"
+
+def _json(value):
+    "As JSON, with NumPy's numbers as plain ones."
+    def plain(one):
+        if isinstance(one, np.generic): return one.item()
+        raise TypeError(f"{type(one).__name__} is no plain value")
+    return json.dumps(value, default=plain)
 
 def _more(name, thing):
     "What a source or a loss says of itself, beyond what can be seen from outside."
     identity = getattr(thing, "identity", {})
     try:
-        return dict(json.loads(json.dumps(identity)))
+        return dict(json.loads(_json(identity)))
     except (TypeError, ValueError, RecursionError):
         raise TypeError(f"{name}: its identity is {_short(identity)}; expected a dictionary "
                         "of plain values") from None
@@ -545,15 +555,6 @@ def _tensors_of(name, thing):
         raise TypeError(f"{name}: its state_dict gave {_short(kept)}; expected tensors by name")
     if not callable(getattr(thing, "load_state_dict", None)):
         raise TypeError(f"{name}: it has a state_dict and no load_state_dict; expected both")
-    return kept
-
-def _memories(run):
-    "What callbacks want to have kept, by name; the third of two kinds is told from the first by its number."
-    kept = {}
-    for i, callback in enumerate(run.callbacks):
-        if not hasattr(callback, "state_dict"): continue
-        name = f"callback.{i}.{type(callback).__name__}"
-        kept |= {f"{name}.{k}": v for k, v in _tensors_of(name, callback).items()}
     return kept
 
 def _memory(loss):
@@ -609,7 +610,7 @@ def _identify(run):
         source = dict(kind=type(run.source).__name__, start=None if seed is None else _digest(seed))
         facts = dict(format=_FORMAT, settings=run.settings, model=model, guard=run.guard is not None,
                      source=source | _more("source", run.source), loss=_more("loss", run.loss))
-        run.facts = json.loads(json.dumps(facts))
+        run.facts = json.loads(_json(facts))
     known = getattr(run.source, "seed", None) if run.states is None else run.states
     if not run.lesson and known is not None:
         dice = {f"loss.{k}": v.detach().clone() for k, v in _memory(run.loss).items()}
@@ -619,7 +620,6 @@ def _tensors(run):
     "All numbers of a run, by name."
     tensors = _take(run) | {f"source.{k}": v for k, v in _tensors_of("source", run.source).items()}
     tensors |= {f"loss.{k}": v for k, v in _memory(run.loss).items()}
-    tensors |= _memories(run)
     if run.guard:
         tensors["guard.nothing"] = torch.tensor(run.guard.nothing, dtype=torch.float64)
         for n, kept in enumerate(run.guard.kept):
@@ -632,7 +632,7 @@ def _record(run):
     history, guard = run.history, run.guard
     record = dict(seconds=history.seconds, events=history.events, reseeded=history.reseeded)
     if guard: record["guard"] = [guard.scale, guard.healthy, guard.failures, guard.nothing]
-    return json.loads(json.dumps(record))
+    return json.loads(_json(record))
 
 def _checksum(tensors, facts, record):
     # the first checkpoints held three numbers of the guard; the fourth lies among the tensors
@@ -660,7 +660,6 @@ def _need(run, got, first):
     memory = _trial(run.make, run.parameters, run.settings["lr"])
     need = form(run.source.state_dict(), "source.") | form(loss, "loss.")
     need |= form({"dice": run.generator.get_state()})
-    need |= form(_memories(run))
     losses, _ = got.get("losses", ((), None))
     need["losses"] = losses if len(losses) == 1 else (run.step,), torch.float64
     copies = [""]
@@ -773,7 +772,7 @@ def _check_tensors_of(path, tensors, record, run, first):
         raise ValueError(f"checkpoint {str(path)!r} is not whole: {name} has shape {has}, "
                          f"expected {wanted}")
     for name, value in tensors.items():
-        if name.startswith(("model.", "adam.", "kept.", "callback.")) and not torch.isfinite(value).all():
+        if name.startswith(("model.", "adam.", "kept.")) and not torch.isfinite(value).all():
             raise ValueError(f"checkpoint {str(path)!r} holds NaN or infinite values in {name}")
     sound = _sound(record, run.guard is not None) and len(tensors["losses"]) <= run.settings["steps"]
     if sound and "guard.nothing" in tensors:
@@ -833,9 +832,6 @@ def _restore(run, tensors, record):
         run.guard.kept = [kept for n in (0, 1) if (kept := part(f"kept.{n}."))]
     if _memory(run.loss): run.loss.load_state_dict(part("loss."))
     run.source.load_state_dict(part("source."))
-    for i, callback in enumerate(run.callbacks):
-        name = f"callback.{i}.{type(callback).__name__}."
-        if hasattr(callback, "state_dict"): callback.load_state_dict(part(name))
 
 # %% ../nbs/92_train.ipynb #c58e611c
 class Checkpoint(Callback):
@@ -1037,7 +1033,6 @@ def train(
     if _check_flag("progress", progress): callbacks.append(Preview())
     callbacks.sort(key=lambda c: getattr(c, "order", 0))
     run = Run(model, source, loss, settings, _check_flag("guard", guard), make)
-    run.callbacks = callbacks
     _check_batch(source, batch)
     try:
         _tell_all(callbacks, "before_fit", run)
@@ -1054,42 +1049,3 @@ def train(
         raise
     _tell_all(callbacks, "after_fit", run)
     return run.history
-
-# %% ../nbs/92_train.ipynb #a2a2baa4
-class WeightAverage(Callback):
-    "A running mean of a model's weights over the training steps (Polyak and Juditsky 1992)."
-    order = -2  # a checkpoint shall hold the mean of the step that it is written after
-
-    def __init__(
-        self,
-        decay: float = 0.96,  # share of the past, 0 to below 1
-    ):
-        self.decay, self.weights = check_number("decay", decay, 0), {}
-        if self.decay >= 1: raise ValueError(f"decay: got {decay}; expected 0 to below 1")
-
-    def before_fit(self, run):
-        weights = run.model.state_dict()
-        if self.weights: _check_tensors(weights, self.weights)
-        else: self.weights = {k: v.detach().clone() for k, v in weights.items()}
-
-    def after_step(self, run):
-        for name, now in run.model.state_dict().items():
-            self.weights[name].lerp_(now, 1 - self.decay)
-
-    def model(
-        self,
-        like: NCAModel,  # the trained model; it stays as it is
-    ) -> NCAModel:  # a copy of it with the mean weights; with its own, if nothing was trained yet
-        "The creature of the mean."
-        mean = copy.deepcopy(like)
-        if self.weights: mean.load_state_dict(self.weights)
-        return mean
-
-    def state_dict(self):
-        "What a checkpoint must hold: tensors by name."
-        return self.weights
-
-    def load_state_dict(self, tensors):
-        "The reverse of `state_dict`."
-        _check_tensors(tensors, self.weights)
-        self.weights = {k: v.to(self.weights[k]).clone() for k, v in tensors.items()}

@@ -120,7 +120,7 @@ def small(target=None, model=None, source=None, loss=None, path=None, extend=Fal
     if target is None: target = square()
     model = model or NCAModel(6, 8, generator=torch.Generator().manual_seed(0))
     source = source or SeedSource(seed_state(1, 6, 8))
-    keep = [Checkpoint(path, extend=extend)] if path else []
+    keep = [Checkpoint(path, extend=True) if extend else Checkpoint(path)] if path else []
     settings = dict(steps=3, batch=2, rollout=(2, 3), progress=False, callbacks=keep)
     return model, train(model, source, loss or pixel_loss(target), **settings | changes)
 
@@ -183,7 +183,18 @@ def test_another_source_is_another_run(tmp_path, other, words):
     with pytest.raises(ValueError, match=words): small(source=pool(**other), path=path)
 
 
+class Cut:
+    "A wound that is an object, or a method of it."
+    def __init__(self, low): self.low = low
+    def __call__(self, x, generator): return cut_disc(x, generator, (self.low, 0.3))
+    def keyword(self, x, generator, *, low=0.1): return cut_disc(x, generator, (low, 0.3))
+
+
 def test_parameters_of_a_wound_and_of_a_loss_count(tmp_path):
+    for n, (one, other) in enumerate([(Cut(0.1), Cut(0.2)), (Cut(0.1).keyword, Cut(0.2).keyword), (partial(cut_disc, radius=(0.1, 0.3)), partial(cut_disc, radius=(0.2, 0.3)))]):
+        small(source=pool(damage=one), path=tmp_path / f"{n}")
+        small(source=pool(damage=one), path=tmp_path / f"{n}")
+        with pytest.raises(ValueError, match="source differs .damage"): small(source=pool(damage=other), path=tmp_path / f"{n}")
     model = NCAModel(6, 8, generator=torch.Generator().manual_seed(0))
     small(source=pool(damage=between(0.1, 0.2)), path=tmp_path / "a")
     small(source=pool(damage=between(0.1, 0.2)), path=tmp_path / "a")
@@ -367,6 +378,9 @@ def test_places_that_are_no_files(tmp_path):
 def test_settings_of_numpy_make_the_same_run(tmp_path):
     import numpy as np
     path = tmp_path / "run.safetensors"
+    numbers = NCAModel(np.int64(6), np.int16(8), fire_rate=np.float64(0.5), generator=torch.Generator().manual_seed(0))
+    small(model=numbers, path=tmp_path / "other", source=pool(damaged=np.int64(1), whole=np.float32(0.5)))
+    small(path=tmp_path / "other", source=pool(whole=0.5))
     small(path=path, steps=np.int64(3), batch=np.int32(2), rollout=np.array([2, 3]), lr=np.float64(2e-3), lr_drops=np.array([[0.25, 0.1]]), seed=np.uint8(0), guard=np.True_)
     assert len(small(path=path)[1].losses) == 3
 
