@@ -6,10 +6,10 @@ Docs: https://nca-tutorial.github.io/nca_tutorial/train.html.md"""
 
 # %% auto #0
 __all__ = ['OPTIMISERS', 'normalise_gradients', 'Muon', 'SeedSource', 'History', 'Run', 'Guard', 'StopTraining', 'Callback',
-           'EarlyStop', 'CSVLog', 'TensorBoardLog', 'Preview', 'Checkpoint', 'train']
+           'EarlyStop', 'CSVLog', 'TensorBoardLog', 'Preview', 'Checkpoint', 'train', 'WeightAverage']
 
 # %% ../nbs/92_train.ipynb #614678b1
-import csv, hashlib, inspect, json, math, os, time, warnings
+import copy, csv, hashlib, inspect, json, math, os, time, warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,18 +25,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .core import NCAModel, to_rgba, to_rgb, _SETTINGS
-from .ground import (check_count, check_function, check_number, check_path, check_seed, check_state,
+from .ground import (check_count, check_flag, check_function, check_number, check_path, check_seed, check_state,
                                  make_generator, write_file, _short)
 from .viz import PALETTE, book_figure, _as_pixels
 
 # %% ../nbs/92_train.ipynb #5c1e0a31
 _MOST = 2**31 - 1  # of steps, of states in a batch: more is a slip
 _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-
-def _check_flag(name, value):
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: got {_short(value)}; expected True or False")
-    return bool(value)
 
 def _several(parameters):
     "Parameters as a list; raises `TypeError`."
@@ -260,6 +255,7 @@ class Run:
         if optimiser not in OPTIMISERS.values(): _trial(optimiser, self.parameters, settings["lr"])
         self.make, self.optimiser = optimiser, _moves(optimiser, self.parameters, settings["lr"])
         self.history, self.states, self.complete = History(), None, False
+        self.callbacks = []
         self.facts, self.lesson = None, {}  # what tells it from other runs, where a checkpoint asks
         self.guard = Guard(self) if guard else None
 
@@ -557,6 +553,15 @@ def _tensors_of(name, thing):
         raise TypeError(f"{name}: it has a state_dict and no load_state_dict; expected both")
     return kept
 
+def _memories(run):
+    "What callbacks want to have kept, by name; the third of two kinds is told from the first by its number."
+    kept = {}
+    for i, callback in enumerate(run.callbacks):
+        if not hasattr(callback, "state_dict"): continue
+        name = f"callback.{i}.{type(callback).__name__}"
+        kept |= {f"{name}.{k}": v for k, v in _tensors_of(name, callback).items()}
+    return kept
+
 def _memory(loss):
     "What changes in a loss, such as its dice."
     return _tensors_of("loss", loss) if hasattr(loss, "state_dict") else {}
@@ -620,6 +625,7 @@ def _tensors(run):
     "All numbers of a run, by name."
     tensors = _take(run) | {f"source.{k}": v for k, v in _tensors_of("source", run.source).items()}
     tensors |= {f"loss.{k}": v for k, v in _memory(run.loss).items()}
+    tensors |= _memories(run)
     if run.guard:
         tensors["guard.nothing"] = torch.tensor(run.guard.nothing, dtype=torch.float64)
         for n, kept in enumerate(run.guard.kept):
@@ -660,6 +666,7 @@ def _need(run, got, first):
     memory = _trial(run.make, run.parameters, run.settings["lr"])
     need = form(run.source.state_dict(), "source.") | form(loss, "loss.")
     need |= form({"dice": run.generator.get_state()})
+    need |= form(_memories(run))
     losses, _ = got.get("losses", ((), None))
     need["losses"] = losses if len(losses) == 1 else (run.step,), torch.float64
     copies = [""]
@@ -772,7 +779,7 @@ def _check_tensors_of(path, tensors, record, run, first):
         raise ValueError(f"checkpoint {str(path)!r} is not whole: {name} has shape {has}, "
                          f"expected {wanted}")
     for name, value in tensors.items():
-        if name.startswith(("model.", "adam.", "kept.")) and not torch.isfinite(value).all():
+        if name.startswith(("model.", "adam.", "kept.", "callback.")) and not torch.isfinite(value).all():
             raise ValueError(f"checkpoint {str(path)!r} holds NaN or infinite values in {name}")
     sound = _sound(record, run.guard is not None) and len(tensors["losses"]) <= run.settings["steps"]
     if sound and "guard.nothing" in tensors:
@@ -832,6 +839,9 @@ def _restore(run, tensors, record):
         run.guard.kept = [kept for n in (0, 1) if (kept := part(f"kept.{n}."))]
     if _memory(run.loss): run.loss.load_state_dict(part("loss."))
     run.source.load_state_dict(part("source."))
+    for i, callback in enumerate(run.callbacks):
+        name = f"callback.{i}.{type(callback).__name__}."
+        if hasattr(callback, "state_dict"): callback.load_state_dict(part(name))
 
 # %% ../nbs/92_train.ipynb #c58e611c
 class Checkpoint(Callback):
@@ -844,7 +854,7 @@ class Checkpoint(Callback):
         every: int = 100,  # training steps between two checkpoints, 1 or more
         extend: bool = False,  # also go on with a run that is the same but for fewer `steps`
     ):
-        self.every, self.extend = check_count("every", every, 1), _check_flag("extend", extend)
+        self.every, self.extend = check_count("every", every, 1), check_flag("extend", extend)
         self.path, self.saved = check_path("path", path), None
 
     def before_fit(self, run):
@@ -1030,9 +1040,10 @@ def train(
     if make is optimiser: settings["optimiser"] = _described(optimiser)
     callbacks = _check_callbacks(callbacks)
     if stop_at is not None: callbacks.append(EarlyStop(stop_at))
-    if _check_flag("progress", progress): callbacks.append(Preview())
+    if check_flag("progress", progress): callbacks.append(Preview())
     callbacks.sort(key=lambda c: getattr(c, "order", 0))
-    run = Run(model, source, loss, settings, _check_flag("guard", guard), make)
+    run = Run(model, source, loss, settings, check_flag("guard", guard), make)
+    run.callbacks = callbacks
     _check_batch(source, batch)
     try:
         _tell_all(callbacks, "before_fit", run)
@@ -1049,3 +1060,42 @@ def train(
         raise
     _tell_all(callbacks, "after_fit", run)
     return run.history
+
+# %% ../nbs/92_train.ipynb #395cd2f0
+class WeightAverage(Callback):
+    "A running mean of a model's weights over the training steps (Polyak and Juditsky 1992)."
+    order = -2  # a checkpoint shall hold the mean of the step that it is written after
+
+    def __init__(
+        self,
+        decay: float = 0.96,  # share of the past, 0 to below 1
+    ):
+        self.decay, self.weights = check_number("decay", decay, 0), {}
+        if self.decay >= 1: raise ValueError(f"decay: got {decay}; expected 0 to below 1")
+
+    def before_fit(self, run):
+        weights = run.model.state_dict()
+        if self.weights: _check_tensors(weights, self.weights)
+        else: self.weights = {k: v.detach().clone() for k, v in weights.items()}
+
+    def after_step(self, run):
+        for name, now in run.model.state_dict().items():
+            self.weights[name].lerp_(now, 1 - self.decay)
+
+    def model(
+        self,
+        like: NCAModel,  # the trained model; it stays as it is
+    ) -> NCAModel:  # a copy of it with the mean weights; with its own, if nothing was trained yet
+        "The creature of the mean."
+        mean = copy.deepcopy(like)
+        if self.weights: mean.load_state_dict(self.weights)
+        return mean
+
+    def state_dict(self):
+        "What a checkpoint must hold: tensors by name."
+        return self.weights
+
+    def load_state_dict(self, tensors):
+        "The reverse of `state_dict`."
+        _check_tensors(tensors, self.weights)
+        self.weights = {k: v.to(self.weights[k]).clone() for k, v in tensors.items()}
