@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .core import NCAModel, to_rgba, to_rgb, _SETTINGS
-from .ground import (check_count, check_flag, check_function, check_number, check_path, check_seed, check_state,
-                                 make_generator, write_file, _short)
+from .ground import (check_count, check_flag, check_function, check_number, check_path,
+                                 check_seed, check_state, make_generator, write_file, _short)
 from .viz import PALETTE, book_figure, _as_pixels
 
 # %% ../nbs/92_train.ipynb #5c1e0a31
