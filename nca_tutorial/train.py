@@ -611,7 +611,7 @@ def _identify(run):
         seed = getattr(run.source, "seed", None)
         learners = [name for name, p in run.model.named_parameters() if p.requires_grad]
         model = {k: getattr(run.model, k) for k in _SETTINGS}
-        model |= dict(kind=type(run.model).__name__, learning=learners)
+        model |= dict(kind=type(run.model).__name__, learning=learners, senses=_digest(run.model.kernel_weights))
         source = dict(kind=type(run.source).__name__, start=None if seed is None else _digest(seed))
         facts = dict(format=_FORMAT, settings=run.settings, model=model, guard=run.guard is not None,
                      source=source | _more("source", run.source), loss=_more("loss", run.loss))

@@ -487,3 +487,13 @@ def test_without_tensorboard_the_error_says_what_to_install(tmp_path, monkeypatc
         return real(name, *args, **kwargs)
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError, match="pip install tensorboard"): TensorBoardLog(tmp_path)
+
+
+def test_kernels_of_another_kind_under_the_same_name_are_another_run(tmp_path):
+    source, settings = SeedSource(torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(0))), dict(steps=2, batch=1, rollout=1, progress=False)
+    blur = torch.full((3, 3), 1 / 9)
+    def go(kernel): train(NCAModel(3, 8, kernels={"identity": None, "blur": kernel}, padding="wrap", alive_threshold=None), source, lambda x: x.square().mean((1, 2, 3)),
+                          callbacks=[Checkpoint(tmp_path / "run")], **settings)
+    go(blur)
+    go(blur.clone())
+    with pytest.raises(ValueError, match="another run: model differs .senses"): go(blur / 2)
