@@ -522,15 +522,20 @@ def _config(model):
     config = {k: getattr(model, k) for k in _SETTINGS}
     return config | ({"kernels": model._named()} if model.own_kernels else {})
 
+def _told(what):
+    "A layer or a tensor with what it has, in words."
+    if not isinstance(what, tuple): return what
+    return " ".join(str(each) for each in what if each is not None)
+
 def _why_not_plain(model):
     "Why a model is not the plain one of its settings, or None."
     with torch.device("meta"): like = NCAModel(**_config(model))
     if why := _own_methods(model): return why
     for got, want in zip(_layout(model), _layout(like)):
-        for part in got.keys() | want.keys():
+        for part in sorted(got.keys() | want.keys()):
             if got.get(part) != want.get(part):
-                expected = want.get(part, "nothing of it")
-                return f"{part} is {got.get(part, 'not there')}, its settings say {expected}"
+                there, expected = (_told(of.get(part, "nothing")) for of in (got, want))
+                return f"{part} is {there}, its settings say {expected}"
     if model.kernel_weights.is_meta: return "its numbers have no memory"
     if not torch.equal(model.kernel_weights, model._bank().to(model.kernel_weights)):
         return f"its kernel_weights are not those that {model.kernels} name"

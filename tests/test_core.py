@@ -804,3 +804,9 @@ X = torch.rand(1, 4, 5, 5)
 ])
 def test_bad_words_are_named(call, words):
     with pytest.raises((TypeError, ValueError), match=f"^{words}"): call()
+
+
+def test_an_altered_model_is_told_in_words(tmp_path):
+    model = random_model(0, channels=6, hidden=8)
+    model.update[1] = torch.nn.Tanh()
+    with pytest.raises(ValueError, match="^model: update.1 is Tanh, its settings say ReLU. Only settings and weights are kept"): model.save_pretrained(tmp_path)
