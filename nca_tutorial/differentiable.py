@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .ground import (_short, check_count, check_function, check_number, check_seed, check_size,
-                                 make_generator)
+from .ground import (check_count, check_function, check_number, check_seed, check_size,
+                                 make_generator, _check_room, _is_plain, _short, _MOST)
 
 # %% ../nbs/02_differentiable.ipynb #55b1e680
 def all_neighbourhoods() -> Tensor:  # (512, 3, 3) uint8, number i spells i in binary, row by row
@@ -37,18 +37,6 @@ def lenia_kernel(
     return kernel / kernel.sum()
 
 # %% ../nbs/02_differentiable.ipynb #86567586
-_MOST = 2**28  # numbers in what is made here, 1 GB
-
-def _check_room(name, *sides):
-    "Refuse what would not fit into memory."
-    if math.prod(sides) > _MOST:
-        got = " x ".join(map(str, sides))
-        raise ValueError(f"{name}: got {got} numbers; expected {_MOST:,} or less in all")
-
-def _is_plain(x):
-    "Whether this is a tensor whose numbers are at hand."
-    return isinstance(x, Tensor) and x.layout == torch.strided and not x.is_meta
-
 def _check_smooth(state, like, size):
     "Refuse what is not a world of numbers from 0 to 1."
     if not _is_plain(state) or state.dtype not in (torch.float32, torch.float64):

@@ -152,6 +152,18 @@ def check_function(
     if callable(value) or (optional and value is None): return value
     raise TypeError(f"{name}: got {_short(value)}; expected a function{' or None' * optional}")
 
+_MOST = 2**28  # numbers in what is made here, 1 GB
+
+def _check_room(name, *sides):
+    "Refuse what would not fit into memory."
+    if math.prod(sides) > _MOST:
+        got = " x ".join(map(str, sides))
+        raise ValueError(f"{name}: got {got} numbers; expected {_MOST:,} or less in all")
+
+def _is_plain(x):
+    "Whether this is a tensor whose numbers are at hand."
+    return isinstance(x, Tensor) and x.layout == torch.strided and not x.is_meta
+
 # %% ../nbs/96_ground.ipynb #c837dd74
 _NOTE = ".nca-ready.json"
 _OLD = 600  # seconds after which something that lies beside belongs to a dead program

@@ -23,8 +23,9 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from .core import NCAModel
-from .ground import (_short, check_count, check_function, check_generator, check_number,
-                                 check_size, check_state, make_generator)
+from .ground import (check_count, check_function, check_generator, check_number,
+                                 check_size, check_state, make_generator, _check_room, _is_plain,
+                                 _short, _MOST)
 from .pool import SamplePool
 from .targets import (MOST_CELLS, _colours, _ends, _is_large, _open_picture, _readable,
                                   _shrink)
@@ -80,22 +81,10 @@ def load_example(
     return _as_example(_photo(picture) if packaged else picture, size)
 
 # %% ../nbs/09_texture.ipynb #8a92e70e
-_MOST = 2**28  # numbers in what is made here, 1 GB
-
-def _check_room(name, *sides):
-    "Refuse what would not fit into memory."
-    if math.prod(sides) > _MOST:
-        got = " x ".join(map(str, sides))
-        raise ValueError(f"{name}: got {got} numbers; expected {_MOST:,} or less in all")
-
 def _check_choice(name, value, choices):
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name}: got {_short(value)}; expected one of {', '.join(choices)}")
     return value
-
-def _is_plain(x):
-    "Whether this is a tensor whose numbers are at hand."
-    return isinstance(x, Tensor) and x.layout == torch.strided and not x.is_meta
 
 def _sides(name, size):
     "Height and width of a grid."
