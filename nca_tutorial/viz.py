@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from PIL import Image, ImageColor
 
-from .ground import _short, check_count, check_number, check_path, write_file
+from .ground import _short, check_count, check_flag, check_number, check_path, write_file
 
 # %% ../nbs/90_viz.ipynb #64931f96
 PALETTE = dict(ink="#1f2430", paper="#fbf7ef", leaf="#2f7d5b", amber="#e0a030", coral="#d9603b", sky="#3b7ea1")
@@ -203,8 +203,7 @@ def show_images(
     titles, rows = _names("titles", titles), _names("rows", rows)
     if not isinstance(suptitle, (str, type(None))):
         raise TypeError(f"suptitle: got {_short(suptitle)}; expected a text")
-    if not isinstance(grid, (bool, np.bool_)):
-        raise TypeError(f"grid: got {_short(grid)}; expected True or False")
+    check_flag("grid", grid)
     pixels = [_as_pixels(p, background, colors) for p in _take("pictures", pictures, 1024)]
     cols = min(len(pixels), 8) if cols is None else cols
     if len(titles) not in (0, cols, len(pixels)):
